@@ -1,0 +1,61 @@
+"""The benchmark manifest: what a profiler must measure, each distinct block once, with its graph and widths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from nasc.compiler.ir import Decision, Graph, Model
+
+MANIFEST_SCHEMA = "nasc.manifest/1"
+
+
+class Entry(Model):
+    """One distinct block: a graph whose widths may be open, and every place that uses it.
+
+    `key` is the hash of the graph's canonical JSON (names of decisions and places left out). `widths` are the decisions
+    in the graph; a point is one value for each of them.
+    """
+
+    key: str
+    block: str
+    uses: tuple[str, ...]
+    graph: Graph
+    widths: tuple[Decision, ...]
+
+    @property
+    def points(self) -> int:
+        """How many points the widths span."""
+        count = 1
+        for width in self.widths:
+            count *= width.domain.size
+        return count
+
+
+class Target(Model):
+    """What is measured for: an engine, the precision and the batch."""
+
+    name: str = "default"
+    engine: str = "onnxruntime"
+    precision: str = "fp32"
+    batch: int = Field(default=1, ge=1, le=65536)
+    device: str | None = None
+
+
+class Manifest(Model):
+    """The list of blocks of one space, for a set of targets."""
+
+    schema_: Literal["nasc.manifest/1"] = Field(default="nasc.manifest/1", alias="schema")
+    name: str
+    nasc: str
+    targets: tuple[Target, ...]
+    entries: tuple[Entry, ...]
+
+
+def canonical_hash(value: object) -> str:
+    """SHA-256 (first 32 hex digits) of a JSON value with sorted keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""The compile-time halves of the search methods: how each relaxes a kind of choice."""

@@ -1,0 +1,111 @@
+"""What a primitive operator becomes: PyTorch calls and expressions, stored tensors, and ONNX nodes.
+
+These are data for the lowerings; nothing here imports torch or onnx.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nasc.compiler.ir import Node, Tensor
+
+Value = int | float | bool | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a call. Arguments of one `kind` may become one parameter of a generated class.
+
+    It is left out where every call of a class gives it its `default`.
+    """
+
+    kind: str
+    value: Value
+    keyword: str = ""
+    default: Value | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """The construction of a module, such as `nn.Conv2d(24, 96, kernel_size=3)`.
+
+    `role` names it inside a generated class. `swappable`: the constructor itself may be a parameter of the class.
+    `helper` is the source of a class that the generated file must define for it.
+    """
+
+    function: str
+    arguments: tuple[Argument, ...] = ()
+    role: str = ""
+    swappable: bool = False
+    helper: str = ""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression of the operands `{0}`, `{1}`, … and of its arguments by keyword."""
+
+    template: str
+    arguments: tuple[Argument, ...] = ()
+
+
+TorchForm = tuple[Call, ...] | Expression
+"""Modules applied one after another (stored tensors belong to the last), or an expression."""
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """A tensor of a state dict: its name in its module, its shape, and the normal distribution it starts from.
+
+    A standard deviation of 0 makes every element `mean`. `learned` is False for running statistics.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    mean: float = 0.0
+    std: float = 0.0
+    learned: bool = True
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class OnnxBuilder(Protocol):
+    """Collects the nodes of an ONNX graph."""
+
+    def add(self, op: str, operands: Sequence[str], **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
+
+    def weight(self, name: str) -> str:
+        """The initializer that holds this tensor of the node being lowered; an empty name where it has none."""
+
+    def integers(self, *values: int) -> str:
+        """A constant vector of int64."""
+
+    def numbers(self, *values: float) -> str:
+        """A constant vector of float32."""
+
+    def scalar(self, value: float) -> str:
+        """A constant in the network's precision."""
+
+
+class OnnxForm(Protocol):
+    """The signature of `Primitive.onnx`."""
+
+    def __call__(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str: ...
+
+
+def channels_of(tensor: Tensor) -> int:
+    """The channels of a tensor whose sizes are known. Raises `TypeError` where they are still open."""
+    if not isinstance(tensor.channels, int):
+        raise TypeError(f"{tensor.channels} channels are not decided yet")
+    return tensor.channels
+
+
+def square(size: tuple[int, int]) -> int | tuple[int, int]:
+    """`(3, 3)` as 3."""
+    return size[0] if size[0] == size[1] else size

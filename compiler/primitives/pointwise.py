@@ -1,0 +1,195 @@
+"""Normalisation, activations and dropout: what works on each channel by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from nasc.compiler.expr import Size, multiply
+from nasc.compiler.ir import Node, Tensor
+from nasc.compiler.primitives.base import Inferred, Primitive, ShapeError, Use
+from nasc.compiler.primitives.forms import Argument, Call, OnnxBuilder, StateTensor, TorchForm, channels_of
+
+CHANNEL_NORM = '''\
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of an image, at each place by itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+'''
+
+
+class BatchNorm(Primitive):
+    """Batch normalisation with a learned scale and shift per channel."""
+
+    name = "bn"
+    parameters: ClassVar[dict[str, Any]] = {"eps": Fraction(1, 100_000), "momentum": Fraction(1, 10)}
+
+    def infer(self, use: Use) -> Inferred:
+        return {"eps": use.arguments["eps"], "momentum": use.arguments["momentum"]}, use.input
+
+    def weights(self, node: Node, inputs: Sequence[Tensor]) -> Size:
+        return multiply(2, inputs[0].channels)
+
+    def state(self, node: Node, inputs: Sequence[Tensor]) -> tuple[StateTensor, ...]:
+        shape = (channels_of(inputs[0]),)
+        return (
+            StateTensor("weight", shape, mean=1.0),
+            StateTensor("bias", shape),
+            StateTensor("running_mean", shape, learned=False),
+            StateTensor("running_var", shape, mean=1.0, learned=False),
+            StateTensor("num_batches_tracked", (), learned=False, dtype="int64"),
+        )
+
+    def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
+        arguments = (
+            Argument("channels", channels_of(inputs[0])),
+            Argument("eps", float(node.attributes["eps"]), "eps", default=1e-5),
+            Argument("momentum", float(node.attributes["momentum"]), "momentum", default=0.1),
+        )
+        return (Call("nn.BatchNorm2d" if inputs[0].height is not None else "nn.BatchNorm1d", arguments, "norm"),)
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        stored = [build.weight(name) for name in ("weight", "bias", "running_mean", "running_var")]
+        return build.add("BatchNormalization", [operands[0], *stored], epsilon=float(node.attributes["eps"]))
+
+
+class LayerNorm(Primitive):
+    """Layer normalisation over the channels, with a learned scale and shift."""
+
+    name = "layer_norm"
+    parameters: ClassVar[dict[str, Any]] = {"eps": Fraction(1, 100_000)}
+    channelwise = False
+
+    def infer(self, use: Use) -> Inferred:
+        return {"eps": use.arguments["eps"]}, use.input
+
+    def weights(self, node: Node, inputs: Sequence[Tensor]) -> Size:
+        return multiply(2, inputs[0].channels)
+
+    def state(self, node: Node, inputs: Sequence[Tensor]) -> tuple[StateTensor, ...]:
+        shape = (channels_of(inputs[0]),)
+        return StateTensor("weight", shape, mean=1.0), StateTensor("bias", shape)
+
+    def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
+        arguments = (
+            Argument("channels", channels_of(inputs[0])),
+            Argument("eps", float(node.attributes["eps"]), "eps", default=1e-5),
+        )
+        if inputs[0].height is not None:
+            return (Call("ChannelNorm", arguments, "norm", helper=CHANNEL_NORM),)
+        return (Call("nn.LayerNorm", arguments, "norm"),)
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        image = inputs[0].height is not None
+        source = build.add("Transpose", operands, perm=(0, 2, 3, 1)) if image else operands[0]
+        result = build.add(
+            "LayerNormalization",
+            [source, build.weight("weight"), build.weight("bias")],
+            axis=-1,
+            epsilon=float(node.attributes["eps"]),
+        )
+        return build.add("Transpose", [result], perm=(0, 3, 1, 2)) if image else result
+
+
+class Dropout(Primitive):
+    """Dropout while training."""
+
+    name = "dropout"
+    parameters: ClassVar[dict[str, Any]] = {"rate": Fraction(1, 2)}
+
+    def infer(self, use: Use) -> Inferred:
+        rate = use.arguments["rate"]
+        if not 0 <= rate < 1:
+            raise ShapeError("E0322", f"the rate of `dropout` must be at least 0 and below 1, not {rate}")
+        return {"rate": rate}, use.input
+
+    def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
+        return (Call("nn.Dropout", (Argument("rate", float(node.attributes["rate"])),), "dropout"),)
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        return operands[0]
+
+
+class Activation(Primitive):
+    """A function of each element."""
+
+    constructor: ClassVar[str]
+    operator: ClassVar[str]
+
+    def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
+        return (Call(self.constructor, role="act", swappable=True),)
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        return build.add(self.operator, operands)
+
+
+class Relu(Activation):
+    """max(x, 0)."""
+
+    name = "relu"
+    constructor = "nn.ReLU"
+    operator = "Relu"
+
+
+class Relu6(Activation):
+    """min(max(x, 0), 6)."""
+
+    name = "relu6"
+    constructor = "nn.ReLU6"
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        return build.add("Clip", [operands[0], build.scalar(0.0), build.scalar(6.0)])
+
+
+class Swish(Activation):
+    """x * sigmoid(x), also called SiLU."""
+
+    name = "swish"
+    constructor = "nn.SiLU"
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        return build.add("Mul", [operands[0], build.add("Sigmoid", operands)])
+
+
+class Gelu(Activation):
+    """x * Phi(x), exact."""
+
+    name = "gelu"
+    constructor = "nn.GELU"
+    operator = "Gelu"
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(-x))."""
+
+    name = "sigmoid"
+    constructor = "nn.Sigmoid"
+    operator = "Sigmoid"
+
+
+class HardSigmoid(Activation):
+    """min(max(x / 6 + 1/2, 0), 1)."""
+
+    name = "hard_sigmoid"
+    constructor = "nn.Hardsigmoid"
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        return build.add("HardSigmoid", operands, alpha=1 / 6, beta=0.5)
+
+
+class HardSwish(Activation):
+    """x * hard_sigmoid(x)."""
+
+    name = "hard_swish"
+    constructor = "nn.Hardswish"
+    operator = "HardSwish"
+
+
+class Tanh(Activation):
+    """Hyperbolic tangent."""
+
+    name = "tanh"
+    constructor = "nn.Tanh"
+    operator = "Tanh"

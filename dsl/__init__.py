@@ -1,0 +1,1 @@
+"""The .nas language: syntax tree, parser, diagnostics and formatter."""

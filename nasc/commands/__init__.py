@@ -1,0 +1,1 @@
+"""The subcommands of the `nasc` command line, one module each."""

@@ -1,0 +1,1 @@
+"""Supernet modules, search, profiling, training and reports."""

@@ -1,0 +1,149 @@
+"""Data held in memory or made up: scikit-learn's digits, Fashion-MNIST, and synthetic images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime.augment import standard_augment
+from nasc.runtime.data_idx import read_idx
+from nasc.runtime.data_splits import DataSplits, ImageShape, require_classes, split_at_random
+from nasc.runtime.seeds import derived_generator
+
+FASHION_DIRECTORIES = (Path("/usr/share/datasets/fashion-mnist"), Path("/usr/local/share/datasets/fashion-mnist"))
+SYNTHETIC_COUNT = 1024
+_PATTERN = 4
+
+
+class ArrayImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images kept at their own size (N×1×H×W, uint8, or float32 in 0…1), resized and normalised when they are taken.
+
+    So 60,000 images of 224×224 need the memory of 60,000 images of 28×28.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, shape: ImageShape, mean: float, std: float) -> None:
+        self.images, self.labels = images, labels.to(torch.int64)
+        self.shape, self.mean, self.std = shape, mean, std
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.batch(torch.tensor([index]))
+        return images[0], labels[0]
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images N×C×H×W and labels N at these indices."""
+        images = (_pixels(self.images[indices]) - self.mean) / self.std
+        channels, height, width = self.shape
+        if images.shape[-2:] != (height, width):
+            images = functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
+        return images.repeat(1, channels, 1, 1), self.labels[indices]
+
+
+class SyntheticImages(Dataset[tuple[Tensor, Tensor]]):
+    """Normal noise around a smooth pattern per class; image i is made from (seed, part, i) when it is taken."""
+
+    def __init__(self, shape: ImageShape, classes: int, count: int, seed: int, part: str) -> None:
+        self.shape, self.classes, self.count = shape, classes, count
+        self.seed, self.part = seed, part
+        patterns = derived_generator(seed, "synthetic patterns")
+        self.patterns = torch.randn(classes, shape[0], _PATTERN, _PATTERN, generator=patterns)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.batch(torch.tensor([index]))
+        return images[0], labels[0]
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images N×C×H×W and labels N at these indices."""
+        labels = indices % self.classes
+        patterns = functional.interpolate(self.patterns[labels], self.shape[1:], mode="bilinear")
+        return patterns + torch.stack([self._noise(index) for index in indices.tolist()]), labels
+
+    def _noise(self, index: int) -> Tensor:
+        return torch.randn(self.shape, generator=derived_generator(self.seed, self.part, index))
+
+
+def load_digits(shape: ImageShape, classes: int, seed: int) -> DataSplits:
+    """scikit-learn's 1,797 handwritten digits of 8×8 pixels: 70 % training, 15 % validation, 15 % test, by seed."""
+    from sklearn import datasets  # here, because importing it takes a second
+
+    require_classes("digits", 10, classes)
+    digits = datasets.load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
+    # The constants of the whole set, so that they do not depend on the seed.
+    mean, std = _moments(images)
+    dataset = ArrayImages(images, torch.tensor(digits.target), shape, mean, std)
+    train, val, test = split_at_random(dataset, (0.70, 0.15, 0.15), seed)
+    augment = standard_augment(*shape[1:], flip=False)
+    return DataSplits("digits", 10, shape, (mean,) * shape[0], (std,) * shape[0], train, val, test, augment)
+
+
+def load_fashion(shape: ImageShape, classes: int, seed: int, directory: Path | None) -> DataSplits:
+    """Fashion-MNIST (Xiao et al., 2017): 55,000 training and 5,000 validation images by seed, and its 10,000 of test.
+
+    Raises NascError if the four IDX files are not there, are damaged, or do not belong together.
+    """
+    require_classes("fashion", 10, classes)
+    directory = directory or _installed_fashion()
+    images, labels = _read_pair(directory, "train")
+    mean, std = _moments(images)
+    train, val = split_at_random(ArrayImages(images, labels, shape, mean, std), (11 / 12, 1 / 12), seed)
+    test = ArrayImages(*_read_pair(directory, "t10k"), shape, mean, std)
+    augment = standard_augment(*shape[1:], flip=True)
+    return DataSplits("fashion", 10, shape, (mean,) * shape[0], (std,) * shape[0], train, val, test, augment)
+
+
+def load_synthetic(shape: ImageShape, classes: int, seed: int, count: int = SYNTHETIC_COUNT) -> DataSplits:
+    """`count` training images and a quarter as many for validation, made one by one when they are taken."""
+    train = SyntheticImages(shape, classes, count, seed, "train")
+    val = SyntheticImages(shape, classes, max(1, count // 4), seed, "val")
+    return DataSplits("synthetic", classes, shape, (0.0,) * shape[0], (1.0,) * shape[0], train, val)
+
+
+def _installed_fashion() -> Path:
+    for directory in FASHION_DIRECTORIES:
+        if directory.is_dir():
+            return directory
+    raise NascError(
+        "Fashion-MNIST is not installed on this machine",
+        help="`apt-get install dataset-fashion-mnist`, or name a folder with its four IDX files: `fashion:DIR`",
+    )
+
+
+def _read_pair(directory: Path, part: str) -> tuple[Tensor, Tensor]:
+    images = read_idx(_idx_file(directory, f"{part}-images-idx3-ubyte"))
+    labels = read_idx(_idx_file(directory, f"{part}-labels-idx1-ubyte"))
+    if images.dim() != 3 or labels.dim() != 1 or len(images) != len(labels) or not images.numel():
+        shapes = f"{tuple(images.shape)} and {tuple(labels.shape)}"
+        raise NascError(f"{directory}: the {part} images and labels do not belong together: their shapes are {shapes}")
+    if labels.max() > 9:
+        raise NascError(f"{directory}: the {part} labels go up to {int(labels.max())}, not 9")
+    return images[:, None], labels
+
+
+def _idx_file(directory: Path, name: str) -> Path:
+    for path in (directory / name, directory / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise NascError(
+        f"{directory} has no {name} or {name}.gz",
+        help="`fashion:DIR` wants the four IDX files of Fashion-MNIST in DIR",
+    )
+
+
+def _moments(images: Tensor) -> tuple[float, float]:
+    pixels = _pixels(images)
+    return pixels.mean(dtype=torch.float64).item(), max(pixels.std().item(), 1e-6)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    return images if images.is_floating_point() else images.to(torch.float32) / 255

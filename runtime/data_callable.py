@@ -1,0 +1,92 @@
+"""Data from a user's own code: `package.module:function`, which returns a dataset or a pair (training, validation)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from nasc.dsl.diagnostics import NascError, did_you_mean
+from nasc.runtime.data_splits import DataSplits, Images, ImageShape, split_at_random
+
+
+@dataclass(frozen=True)
+class CheckedImages(Dataset[tuple[Tensor, int]]):
+    """A user's dataset whose items are checked when they are taken."""
+
+    name: str
+    dataset: Images
+    shape: ImageShape
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        item = self.dataset[index]
+        if not isinstance(item, tuple | list) or len(item) != 2 or not isinstance(item[0], Tensor):
+            raise NascError(f"`{self.name}`: item {index} is not a pair (image tensor, label)")
+        image, label = item[0].to(torch.float32), int(item[1])
+        _check(self.name, f"item {index}", tuple(image.shape), self.shape, label, label, self.classes)
+        return image, label
+
+
+def load_callable(spec: str, shape: ImageShape, classes: int, seed: int, root: Path) -> DataSplits:
+    """Call the named function without arguments. One dataset is split 80:20 by seed.
+
+    The datasets normalise and augment by themselves. This imports and runs the user's code: never hand it a name taken
+    from a file that a stranger wrote. Raises NascError if the function is not there or gives something else.
+    """
+    result = _find(spec, root)()
+    pair = result if isinstance(result, tuple | list) else (result,)
+    if len(pair) not in (1, 2) or not all(isinstance(part, Dataset) and hasattr(part, "__len__") for part in pair):
+        raise NascError(f"`{spec}` returned neither a torch.utils.data.Dataset of known length nor a pair of them")
+    checked = [_checked(spec, part, shape, classes) for part in pair]
+    train, val = checked if len(checked) == 2 else split_at_random(checked[0], (0.8, 0.2), seed)
+    return DataSplits(spec, classes, shape, (0.0,) * shape[0], (1.0,) * shape[0], train, val)
+
+
+def _find(spec: str, root: Path) -> Callable[[], Any]:
+    module_name, _, name = spec.partition(":")
+    sys.path.insert(0, str(root))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise NascError(
+            f"cannot import `{module_name}` for the data `{spec}`: {error}",
+            help=f"the module is looked for in {root} and among the installed packages",
+        ) from error
+    finally:
+        sys.path.remove(str(root))
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise NascError(f"the module `{module_name}` has no function `{name}`", help=did_you_mean(name, dir(module)))
+    return function
+
+
+def _checked(spec: str, dataset: Images, shape: ImageShape, classes: int) -> Images:
+    if type(dataset) is not TensorDataset:
+        return CheckedImages(spec, dataset, shape, classes)
+    if len(dataset.tensors) != 2 or dataset.tensors[1].dim() != 1 or not len(dataset):
+        raise NascError(f"`{spec}`: a TensorDataset holds images N×C×H×W and labels N")
+    images, labels = dataset.tensors
+    lowest, highest = int(labels.min()), int(labels.max())
+    _check(spec, "the dataset", tuple(images.shape[1:]), shape, lowest, highest, classes)
+    return TensorDataset(images.to(torch.float32), labels.to(torch.int64))
+
+
+def _check(
+    name: str, where: str, found: tuple[int, ...], wanted: ImageShape, lowest: int, highest: int, classes: int
+) -> None:
+    if found != wanted:
+        raise NascError(f"`{name}`: {where} has images of shape {found}, the network wants {wanted}")
+    if lowest < 0 or highest >= classes:
+        label = lowest if lowest < 0 else highest
+        raise NascError(f"`{name}`: {where} has the label {label}, the network has the classes 0 to {classes - 1}")

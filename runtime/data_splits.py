@@ -1,0 +1,70 @@
+"""What a data source hands over: training, validation and perhaps test images, and how they were normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime.augment import Augment
+from nasc.runtime.seeds import derived_generator
+
+ImageShape = tuple[int, int, int]
+"""Channels, height, width."""
+
+Images = Dataset[Any]
+"""Items are (float32 image C×H×W, normalised; label, an integer from 0)."""
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """Images for one input shape.
+
+    `mean` and `std` (one number a channel, of pixels in 0…1) are what the images were normalised with; a source that
+    normalises by itself states 0 and 1. `augment` is applied to training batches, never to others.
+    """
+
+    name: str
+    classes: int
+    input_shape: ImageShape
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Images
+    val: Images
+    test: Images | None = None
+    augment: Augment | None = None
+
+
+def size(dataset: Images) -> int:
+    """How many images there are."""
+    return len(dataset)  # type: ignore[arg-type]
+
+
+def split_at_random(dataset: Images, fractions: Sequence[float], seed: int) -> list[Subset[Any]]:
+    """Disjoint random parts that cover the dataset; a part's size is its fraction, rounded, the last takes the rest.
+
+    The same seed gives the same parts. Raises NascError if a part would be empty.
+    """
+    total = size(dataset)
+    order = torch.randperm(total, generator=derived_generator(seed, "split")).tolist()
+    parts, start = [], 0
+    for index, fraction in enumerate(fractions):
+        end = total if index == len(fractions) - 1 else start + round(fraction * total)
+        if end <= start:
+            raise NascError(f"{total} images are too few to split into {len(fractions)} parts")
+        parts.append(Subset(dataset, order[start:end]))
+        start = end
+    return parts
+
+
+def require_classes(name: str, found: int, wanted: int) -> None:
+    """Raise NascError unless the data has as many classes as the network."""
+    if found != wanted:
+        raise NascError(
+            f"the data `{name}` has {found} classes, the network has {wanted}",
+            help=f"give the network's head {found} classes, or name data with {wanted}",
+        )

@@ -1,0 +1,62 @@
+"""What an inference engine is to the profiler: a name, whether it can run here, and a way to time models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nasc.compiler.manifest import Target
+from nasc.runtime.device import Environment
+from nasc.runtime.measurement import Measurement
+
+
+class TimingOptions(BaseModel):
+    """How long to measure and what to believe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_us: float = Field(default=2000.0, gt=0)
+    """Runs of a block are repeated in each round until they take about this long."""
+    min_rounds: int = Field(default=5, ge=2)
+    max_rounds: int = Field(default=40, ge=2)
+    error: float = Field(default=0.01, gt=0)
+    """A point is settled when the standard error of its median falls below this fraction of it."""
+    wall_over_cpu: float = Field(default=1.05, gt=1)
+    """A batch that took longer than this times its CPU time was interrupted, and is dropped."""
+    canary_tolerance: float = Field(default=0.10, gt=0)
+    """A round whose canary is further than this from its median is dropped."""
+    point_seconds: float = Field(default=60.0, gt=0)
+    """No point takes longer than this, nor does one run of it."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Session:
+    """Measurements of one call, and the canary time that all of them are relative to."""
+
+    measurements: tuple[Measurement, ...]
+    reference_us: float | None
+
+
+class Engine(Protocol):
+    """An inference engine whose latency can be measured."""
+
+    @property
+    def name(self) -> str:
+        """What a target calls it."""
+
+    def available(self) -> str | None:
+        """None where it can run on this machine, else why not and what to do."""
+
+    def environment(self, target: Target) -> Environment:
+        """What its latencies for a target are measured in. Raises `NascError` for a target it cannot serve."""
+
+    def measure(self, models: Sequence[bytes], environment: Environment, reference_us: float | None) -> Session:
+        """Time serialised ONNX models, interleaved with each other; one measurement each, in their order.
+
+        A model that cannot be built or run gives a measurement with its reason; nothing is raised for it.
+        `reference_us` is the canary's time that earlier measurements of this environment are relative to, if any.
+        """

@@ -1,0 +1,1 @@
+"""The run-time halves of the search methods: schedule and decisions."""

@@ -1,0 +1,292 @@
+"""Training a network from scratch: one resumable run in one folder.
+
+OUT/checkpoint.pt     after each epoch, all that the next one needs
+OUT/metrics.jsonl     a line per epoch
+OUT/weights.safetensors, OUT/result.json   at the end
+
+Every random number is drawn from a seed derived from (seed, purpose, epoch, step), so on a CPU a run that was killed
+and resumed ends bit for bit as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime import checkpoint
+from nasc.runtime.data_loader import Batches, loader
+from nasc.runtime.data_splits import DataSplits
+from nasc.runtime.ema import average_of
+from nasc.runtime.evaluate import EvalResult, evaluate, require_labels
+from nasc.runtime.metrics import append_metrics, rewind_metrics
+from nasc.runtime.optimizers import make_optimizer, rate_at, restore_optimizer
+from nasc.runtime.progress import Progress, duration, standard_progress
+from nasc.runtime.seeds import derive_seed, derived_generator
+from nasc.runtime.train_options import TrainOptions, pick_device
+
+KIND = "train"
+VERSION = 1
+CHECKPOINT, METRICS, WEIGHTS, RESULT = "checkpoint.pt", "metrics.jsonl", "weights.safetensors", "result.json"
+
+# What a resumed run may not change: the moments, the averages and the data's split depend on it.
+_FIXED = ("optimizer", "seed")
+# Losses are looked at this often: each look makes the CPU wait for the GPU.
+_LOOK_STEPS = 10
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Scores of the final weights (the averaged ones where there are any): fractions from 0 to 1, loss in nats.
+
+    `test_top1` is None where the data has no test images. `seconds` counts all sessions of a resumed run.
+    """
+
+    top1: float
+    top5: float | None
+    loss: float
+    test_top1: float | None
+    epochs: int
+    seconds: float
+    seed: int
+    data: str
+    options: dict[str, Any]
+
+
+def train(
+    model: nn.Module,
+    data: DataSplits,
+    options: TrainOptions,
+    out: Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+) -> TrainResult:
+    """Train `model` in place on `data.train`, and leave weights and result in `out`.
+
+    `resume` continues from the checkpoint in `out`, or starts where there is none. On return `model` holds the final
+    weights. Raises NascError if `out` holds a run and `resume` is not asked for, if the checkpoint does not fit, if
+    the loss becomes nan or infinite (the last epoch's checkpoint stays), or if an image cannot be read.
+    """
+    path = out / CHECKPOINT
+    if path.exists() and not resume:
+        raise NascError(f"{out} already holds a training run", help="continue it with --resume, or name another folder")
+    progress = progress or standard_progress()
+    with _surroundings(options) as device:
+        run = _Run(model.to(device), data, options, device, progress)
+        if path.exists():
+            run.restore(checkpoint.load(path, KIND, VERSION), path)
+        rewind_metrics(out / METRICS, run.epoch)
+        progress.start("training", options.epochs * run.steps, run.epoch * run.steps)
+        try:
+            while run.epoch < options.epochs:
+                append_metrics(out / METRICS, run.run_epoch())
+                checkpoint.save(path, run.state(), KIND, VERSION)
+        finally:
+            progress.stop()
+        return _finish(run, out)
+
+
+class _Run:
+    """A training run between two epochs: `epoch` of them are done, in `seconds`."""
+
+    def __init__(
+        self, model: nn.Module, data: DataSplits, options: TrainOptions, device: torch.device, progress: Progress
+    ) -> None:
+        self.model, self.data, self.options, self.device, self.progress = model, data, options, device, progress
+        self.optimizer = make_optimizer(model, options)
+        self.average: AveragedModel | None = average_of(model, options.ema) if options.ema else None
+        self.precision = _precision(options, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+        self.steps = len(self.batches(0))
+        if not self.steps:
+            raise NascError(f"the data `{data.name}` has no training images")
+        self.epoch, self.seconds = 0, 0.0
+
+    @property
+    def final(self) -> nn.Module:
+        """The network whose weights count."""
+        return self.average.module if self.average else self.model
+
+    def batches(self, epoch: int) -> Batches:
+        options = self.options
+        return loader(
+            self.data.train, options.batch, True, options.seed, epoch, drop_last=True, workers=options.workers
+        )
+
+    def run_epoch(self) -> dict[str, Any]:
+        """One pass over the training images and an evaluation; returns the epoch's line of the metrics log."""
+        started = time.monotonic()
+        loss, accuracy = self._train_epoch()
+        scores = self.evaluate()
+        # Else weights that the epoch's last step ruined would replace a good checkpoint.
+        self._require_finite(scores.loss, "validation loss")
+        self.seconds += time.monotonic() - started
+        record = {
+            "epoch": self.epoch,
+            "loss": loss,
+            "accuracy": accuracy,
+            "val_loss": scores.loss,
+            "val_top1": scores.top1,
+            "rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": round(self.seconds, 3),
+        }
+        self.epoch += 1
+        self.progress.line(_epoch_line(record, self.epoch, self.options.epochs))
+        return record
+
+    def evaluate(self) -> EvalResult:
+        return evaluate(self.final, self.data.val, self.options.batch, self.device, self.options.workers)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch needs."""
+        return {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "options": self.options.model_dump(),
+            "data": self.data.name,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        """Go back to where `state` was taken. Raises NascError if it is of another run."""
+        try:
+            self._require_same_run(state, path)
+            checkpoint.restore_weights(self.model, state["model"], str(path))
+            restore_optimizer(self.optimizer, state["optimizer"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise NascError(f"the checkpoint {path} is not one of this training run: {error}") from error
+
+    def _require_same_run(self, state: dict[str, Any], path: Path) -> None:
+        before, now = state["options"], self.options.model_dump()
+        changed = [name for name in _FIXED if before[name] != now[name]]
+        changed += ["ema"] if (before["ema"] is None) != (now["ema"] is None) else []
+        changed += ["data"] if state["data"] != self.data.name else []
+        if changed:
+            was = {**before, "data": state["data"]}
+            raise NascError(
+                f"the run in {path.parent} was started with other settings: "
+                + ", ".join(f"{name} {was[name]}" for name in changed),
+                help="resume it with the settings it was started with, or name another folder",
+            )
+
+    def _train_epoch(self) -> tuple[float, float]:
+        """Mean loss and accuracy over the epoch's steps."""
+        self.model.train()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        seen, text = 0, ""
+        for step, (images, labels) in enumerate(self.batches(self.epoch)):
+            sums += self._step(step, images, labels)
+            seen += len(labels)
+            if (step + 1) % _LOOK_STEPS == 0 or step + 1 == self.steps:
+                loss, accuracy = (sums / seen).tolist()
+                self._require_finite(loss, "loss")
+                text = f"loss {loss:.3f}  accuracy {accuracy:.1%}"
+            self.progress.advance(text)
+        return loss, accuracy
+
+    def _step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """One update of the weights; the batch's summed loss and number of correct answers."""
+        options = self.options
+        # For dropout and whatever else in the network draws from the global generators.
+        torch.manual_seed(derive_seed(options.seed, "step", self.epoch, step))
+        self._set_rate(self.epoch * self.steps + step)
+        images = images.to(self.device, non_blocking=True)
+        if options.augment and self.data.augment:
+            images = self.data.augment(images, derived_generator(options.seed, "augment", self.epoch, step))
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            logits = self.model(images)
+            require_labels(logits, labels)
+            labels = labels.to(self.device, non_blocking=True)
+            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update_parameters(self.model)
+        return torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()]).double()
+
+    def _set_rate(self, step: int) -> None:
+        options = self.options
+        warmup = round(min(options.warmup_epochs, options.epochs) * self.steps)
+        rate = rate_at(step, options.epochs * self.steps, warmup, options.rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _require_finite(self, loss: float, what: str) -> None:
+        if math.isfinite(loss):
+            return
+        kept = f"; the checkpoint of epoch {self.epoch} is kept" if self.epoch else ""
+        amp = ", or set amp off" if self.precision else ""
+        raise NascError(
+            f"the {what} became {loss} in epoch {self.epoch + 1}{kept}",
+            help=f"lower the rate (now {self.options.rate:g}) or lengthen the warm-up{amp}, then --resume",
+        )
+
+
+@contextmanager
+def _surroundings(options: TrainOptions) -> Iterator[torch.device]:
+    """Pick the device and the number of threads; leave the caller's random state and threads as they were."""
+    device, threads = pick_device(options.device), torch.get_num_threads()
+    try:
+        torch.set_num_threads(options.threads or threads)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield device
+    except torch.OutOfMemoryError as error:
+        raise NascError(
+            f"the memory of {device} does not suffice for batches of {options.batch} images", help="lower the batch"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _precision(options: TrainOptions, device: torch.device) -> torch.dtype | None:
+    """The type of mixed precision: bfloat16 where the GPU computes in it, else float16; None on a CPU."""
+    if options.amp == "off" or device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _finish(run: _Run, out: Path) -> TrainResult:
+    scores, options, test = run.evaluate(), run.options, run.data.test
+    checkpoint.save_weights(out / WEIGHTS, run.final.state_dict())
+    run.model.load_state_dict(run.final.state_dict())
+    result = TrainResult(
+        top1=scores.top1,
+        top5=scores.top5,
+        loss=scores.loss,
+        test_top1=evaluate(run.final, test, options.batch, run.device, options.workers).top1 if test else None,
+        epochs=run.epoch,
+        seconds=round(run.seconds, 3),
+        seed=options.seed,
+        data=run.data.name,
+        options=options.model_dump(),
+    )
+    text = json.dumps({"kind": KIND, "version": VERSION, **asdict(result)}, indent=2)
+    checkpoint.write_atomically(out / RESULT, text.encode() + b"\n")
+    return result
+
+
+def _epoch_line(record: dict[str, Any], done: int, epochs: int) -> str:
+    return (
+        f"epoch {done}/{epochs}  loss {record['loss']:.3f}  accuracy {record['accuracy']:.1%}  "
+        f"validation {record['val_top1']:.1%}  {duration(record['seconds'])}"
+    )

@@ -1,0 +1,1 @@
+"""Published networks written as .nas files."""

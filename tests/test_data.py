@@ -1,0 +1,431 @@
+"""Data sources, splits, batches and augmentation."""
+
+import gzip
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import Dataset, TensorDataset
+
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime import data_arrays
+from nasc.runtime.augment import Augment
+from nasc.runtime.data import DataSplits, load_data, loader, size, split_at_random
+from nasc.runtime.data_idx import read_idx
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An independent writer of the format: magic, big-endian lengths, bytes."""
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def everything(dataset: object, **options: int) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = zip(*loader(dataset, 7, False, **options), strict=True)  # type: ignore[arg-type]
+    return torch.cat(images), torch.cat(labels)
+
+
+# Specifications
+
+
+@pytest.mark.parametrize(
+    ("spec", "classes", "words", "help_words"),
+    [
+        ("digit", 10, "unknown data `digit`", "did you mean `digits`"),
+        ("imagenet", 10, "unknown data `imagenet`", "data is `digits`"),
+        ("./none", 10, "there is no folder", "data is `digits`"),
+        ("digits", 7, "`digits` has 10 classes, the network has 7", "head 10 classes"),
+        ("fashion", 7, "`fashion` has 10 classes, the network has 7", "head 10 classes"),
+        ("synthetic:0", 10, "positive integer", ""),
+        ("synthetic:-1", 10, "positive integer", ""),
+        ("fashion:none", 10, "has no train-images-idx3-ubyte or", "four IDX files"),
+        ("no_such_module_here:data", 10, "cannot import `no_such_module_here`", "looked for in"),
+        ("json:lods", 10, "`json` has no function `lods`", "did you mean `loads`"),
+    ],
+)
+def test_bad_specifications(tmp_path: Path, spec: str, classes: int, words: str, help_words: str) -> None:
+    with pytest.raises(NascError, match=words) as caught:
+        load_data(spec, input_shape=(1, 8, 8), classes=classes, root=tmp_path)
+    assert help_words in (caught.value.help or "")
+
+
+# Digits
+
+
+def test_digits_are_the_bundled_images() -> None:
+    from sklearn.datasets import load_digits
+
+    data = load_data("digits", input_shape=(1, 8, 8), classes=10)
+    parts = [everything(part) for part in (data.train, data.val, data.test)]
+    assert [len(labels) for _, labels in parts] == [1258, 270, 269]
+    images, labels = torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+    pixels = (images * data.std[0] + data.mean[0]).mul(16).round().to(torch.int64)
+    ours = sorted((label, *image) for label, image in zip(labels.tolist(), pixels.flatten(1).tolist(), strict=True))
+    digits = load_digits()
+    theirs = sorted((label, *image) for label, image in zip(digits.target.tolist(), digits.data.tolist(), strict=True))
+    assert ours == theirs
+    assert images.mean().abs() < 1e-4 and (images.std() - 1).abs() < 1e-4
+
+
+def test_digits_are_resized_and_repeated() -> None:
+    small = load_data("digits", input_shape=(1, 8, 8), classes=10)
+    large = load_data("digits", input_shape=(3, 16, 12), classes=10)
+    (one, label), (three, other) = small.train[3], large.train[3]
+    assert one.shape == (1, 8, 8) and three.shape == (3, 16, 12) and label == other
+    assert three.dtype == torch.float32 and label.dtype == torch.int64
+    assert torch.equal(three[0], three[1]) and torch.equal(three[0], three[2])
+    image = Image.fromarray(one[0].numpy(), "F").resize((12, 16), Image.Resampling.BILINEAR)
+    assert np.allclose(three[0], np.asarray(image), atol=1e-4)
+    assert large.mean == small.mean * 3 and large.augment is not None and not large.augment.flip
+
+
+def test_splits_depend_on_the_seed_alone() -> None:
+    def labels(seed: int) -> list[int]:
+        return everything(load_data("digits", input_shape=(1, 8, 8), classes=10, seed=seed).val)[1].tolist()
+
+    assert labels(1) == labels(1)
+    assert labels(1) != labels(2)
+
+
+@given(total=st.integers(3, 50), share=st.floats(0.2, 0.8), seed=st.integers(0, 100))
+def test_random_parts_are_a_partition(total: int, share: float, seed: int) -> None:
+    parts = split_at_random(TensorDataset(torch.arange(total)), (share, 1 - share), seed)
+    assert sorted(int(item[0]) for part in parts for item in part) == list(range(total))
+    assert size(parts[0]) == round(share * total)
+
+
+def test_too_few_images_to_split() -> None:
+    with pytest.raises(NascError, match="1 images are too few"):
+        split_at_random(TensorDataset(torch.arange(1)), (0.8, 0.2), 0)
+
+
+# IDX files and Fashion-MNIST
+
+
+@settings(deadline=None)
+@given(shape=st.lists(st.integers(1, 5), min_size=1, max_size=4), cut=st.integers(0, 10_000), zipped=st.booleans())
+def test_idx_files_whole_and_cut(
+    shape: list[int], cut: int, zipped: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    array = np.random.default_rng(0).integers(0, 256, shape)
+    content = gzip.compress(idx(array)) if zipped else idx(array)
+    path = tmp_path_factory.mktemp("idx") / "file"
+    path.write_bytes(content)
+    assert np.array_equal(read_idx(path), array)
+    path.write_bytes(content[: cut % len(content)])
+    with pytest.raises(NascError, match=str(path)):
+        read_idx(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (idx(np.zeros((2, 3))) + b"\0", "holds more data than the 6 bytes"),
+        (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "not an IDX file of unsigned bytes"),
+        (b"\0\0\x08\0", "not an IDX file"),
+        (b"\0\0\x08\3" + b"\xff" * 12, "bytes of data, not between"),
+        (b"\0\0\x08\3" + b"\0\0\0\0" + b"\xff" * 8, "states 0 bytes"),
+        (gzip.compress(idx(np.zeros(9)), mtime=0)[:-8] + b"\1" * 8, "cannot read .*CRC"),
+    ],
+)
+def test_malformed_idx_files(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(NascError, match=words):
+        read_idx(tmp_path / "file")
+
+
+def write_fashion(directory: Path, **replaced: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 60), ("t10k", 20)):
+        arrays = {"images-idx3": rng.integers(0, 256, (count, 28, 28)), "labels-idx1": np.arange(count) % 10}
+        for kind, array in arrays.items():
+            array = replaced.get(f"{part}_{kind[:6]}", array)
+            compressed = part == "train"
+            name = f"{part}-{kind}-ubyte" + (".gz" if compressed else "")
+            (directory / name).write_bytes(gzip.compress(idx(array)) if compressed else idx(array))
+
+
+def test_fashion_from_a_folder_and_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_fashion(tmp_path)
+    data = load_data("fashion:.", input_shape=(3, 32, 32), classes=10, root=tmp_path)
+    assert [size(part) for part in (data.train, data.val, data.test)] == [55, 5, 20]
+    images, labels = everything(data.test)
+    assert images.shape == (20, 3, 32, 32) and labels.tolist() == [i % 10 for i in range(20)]
+    assert data.augment is not None and data.augment.flip
+    monkeypatch.setattr(data_arrays, "FASHION_DIRECTORIES", (tmp_path / "none", tmp_path))
+    assert torch.equal(everything(load_data("fashion", input_shape=(3, 32, 32), classes=10).test)[0], images)
+    monkeypatch.setattr(data_arrays, "FASHION_DIRECTORIES", (tmp_path / "none",))
+    with pytest.raises(NascError, match="not installed") as caught:
+        load_data("fashion", input_shape=(3, 32, 32), classes=10)
+    assert "apt-get install dataset-fashion-mnist" in (caught.value.help or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "words"),
+    [
+        ("train_labels", np.zeros(59), "train images and labels do not belong together"),
+        ("t10k_images", np.zeros((20, 784)), "t10k images and labels do not belong together"),
+        ("t10k_labels", np.full(20, 10), "t10k labels go up to 10"),
+    ],
+)
+def test_fashion_files_that_do_not_fit(tmp_path: Path, name: str, array: np.ndarray, words: str) -> None:
+    write_fashion(tmp_path, **{name: array})
+    with pytest.raises(NascError, match=words):
+        load_data(f"fashion:{tmp_path}", input_shape=(1, 28, 28), classes=10)
+
+
+# Image folders
+
+
+def write_images(directory: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 5) -> None:
+    for label, name in enumerate(classes):
+        (directory / name).mkdir(parents=True)
+        for i in range(count):
+            colour = (200 * label, 10 * i, 0)
+            Image.new("RGB", (30 + i, 20), colour).save(
+                directory / name / f"{i}.{'png' if i % 2 else 'JPG'}", quality=99
+            )
+
+
+def folder(path: Path, channels: int = 3, classes: int = 2) -> DataSplits:
+    return load_data(str(path), input_shape=(channels, 8, 12), classes=classes)
+
+
+def test_folder_with_parts(tmp_path: Path) -> None:
+    write_images(tmp_path / "train")
+    write_images(tmp_path / "val", count=2)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    data = folder(tmp_path)
+    assert (size(data.train), size(data.val), data.test) == (10, 4, None)
+    images, labels = everything(data.train)
+    assert images.shape == (10, 3, 8, 12) and images.dtype == torch.float32 and labels.tolist() == [0] * 5 + [1] * 5
+    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (data.mean, data.std))
+    pixels = (images * std + mean) * 255
+    assert torch.allclose(pixels[8, :, 4, 6], torch.tensor([200.0, 30.0, 0.0]), atol=1)
+    assert folder(tmp_path, channels=1).train[0][0].shape == (1, 8, 12)
+
+
+def test_folder_without_parts_is_split(tmp_path: Path) -> None:
+    write_images(tmp_path, ("a", "b", "c"))
+    data = folder(tmp_path, classes=3)
+    assert (size(data.train), size(data.val)) == (12, 3)
+    assert sorted(everything(data.train)[1].tolist() + everything(data.val)[1].tolist()) == [0] * 5 + [1] * 5 + [2] * 5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes, workers: int) -> None:
+    write_images(tmp_path)
+    bad = tmp_path / "cat" / "bad.png"
+    bad.write_bytes(content)
+    data = folder(tmp_path)
+    with pytest.raises(NascError, match=r"^cannot read the image .*cat/bad\.png"):
+        for part in (data.train, data.val):
+            everything(part, workers=workers)
+
+
+def test_a_truncated_image_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    path = tmp_path / "dog" / "0.JPG"
+    path.write_bytes(path.read_bytes()[:-20])
+    data = folder(tmp_path)
+    with pytest.raises(NascError, match=r"dog/0\.JPG"):
+        for part in (data.train, data.val):
+            everything(part)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "classes", "words"),
+    [
+        (lambda root: write_images(root), 3, "has 2 classes, the network has 3"),
+        (lambda root: (write_images(root), (root / "eel").mkdir()), 3, "eel holds no images"),
+        (lambda root: (write_images(root / "train"), write_images(root / "val", ("cat",))), 2, "see `dog`"),
+        (lambda root: write_images(root / "train"), 2, "cannot read the folder .*val"),
+        (lambda root: None, 2, "has 0 classes"),
+    ],
+)
+def test_bad_folders(tmp_path: Path, prepare: Callable[[Path], object], classes: int, words: str) -> None:
+    prepare(tmp_path)
+    with pytest.raises(NascError, match=words):
+        folder(tmp_path, classes=classes)
+
+
+def test_two_channels_are_no_photograph(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    with pytest.raises(NascError, match="1 or 3 channels"):
+        folder(tmp_path, channels=2)
+
+
+# A user's own datasets
+
+MODULE = """
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+class Squares(Dataset):
+    def __init__(self, label=1, side=4): self.label, self.side = label, side
+    def __len__(self): return 10
+    def __getitem__(self, i):
+        return torch.full((1, self.side, self.side), float(i), dtype=torch.float64), self.label
+
+def one(): return Squares()
+def pair(): return Squares(), Squares(0)
+def tensors(): return TensorDataset(torch.rand(10, 1, 4, 4), torch.arange(10, dtype=torch.int32) % 2)
+def high(): return Squares(2)
+def low(): return Squares(-1)
+def wide(): return Squares(side=5)
+def high_tensors(): return TensorDataset(torch.rand(9, 1, 4, 4), torch.arange(9))
+def wide_tensors(): return TensorDataset(torch.rand(9, 1, 5, 4), torch.zeros(9))
+def lonely_tensors(): return TensorDataset(torch.rand(9, 1, 4, 4))
+def nothing(): return None
+constant = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], DataSplits]:
+    (tmp_path / "own_data_module.py").write_text(MODULE)
+    monkeypatch.delitem(sys.modules, "own_data_module", raising=False)
+    return lambda name: load_data(f"own_data_module:{name}", input_shape=(1, 4, 4), classes=2, root=tmp_path)
+
+
+def test_own_datasets(own: Callable[[str], DataSplits]) -> None:
+    path = list(sys.path)
+    one, pair, tensors = own("one"), own("pair"), own("tensors")
+    assert sys.path == path
+    assert (size(one.train), size(one.val)) == (8, 2) and (size(pair.train), size(pair.val)) == (10, 10)
+    images, labels = everything(pair.train)
+    assert images[:, 0, 0, 0].tolist() == list(range(10)) and images.dtype == torch.float32
+    assert labels.tolist() == [1] * 10 and everything(pair.val)[1].tolist() == [0] * 10
+    assert everything(tensors.train)[1].dtype == torch.int64 and one.augment is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("high", r"has the label 2, the network has the classes 0 to 1"),
+        ("low", r"has the label -1"),
+        ("wide", r"images of shape \(1, 5, 5\), the network wants \(1, 4, 4\)"),
+        ("high_tensors", r"has the label 8"),
+        ("wide_tensors", r"images of shape \(1, 5, 4\)"),
+        ("lonely_tensors", r"holds images N×C×H×W and labels N"),
+        ("nothing", r"returned neither"),
+        ("constant", r"has no function `constant`"),
+    ],
+)
+def test_own_datasets_that_do_not_fit(own: Callable[[str], DataSplits], name: str, words: str) -> None:
+    with pytest.raises(NascError, match=words):
+        everything(own(name).train)
+
+
+# Synthetic images
+
+
+def test_synthetic_images_are_made_of_seed_and_index() -> None:
+    def make(seed: int = 0, **options: int) -> DataSplits:
+        return load_data("synthetic:40", input_shape=(3, 9, 7), classes=4, seed=seed, **options)
+
+    images, labels = everything(make().train)
+    assert images.shape == (40, 3, 9, 7) and labels.tolist() == [i % 4 for i in range(40)]
+    assert size(make().val) == 10 and make().augment is None
+    assert torch.equal(make().train[13][0], images[13])
+    assert not torch.equal(everything(make(1).train)[0], images)
+    assert not torch.equal(everything(make().val)[0][:10], images[:10])
+
+
+def test_synthetic_classes_can_be_told_apart() -> None:
+    data = load_data("synthetic", input_shape=(3, 12, 12), classes=5)
+    images, labels = everything(data.train)
+    means = torch.stack([images[labels == label].mean(0) for label in range(5)])
+    others, truth = everything(data.val)
+    nearest = (others[:, None] - means).flatten(2).norm(dim=2).argmin(1)
+    assert (nearest == truth).float().mean() > 0.95
+
+
+def test_large_synthetic_images_are_not_made_beforehand() -> None:
+    data = load_data("synthetic:1000000", input_shape=(3, 288, 288), classes=1000)
+    images, labels = next(iter(loader(data.train, 2, True)))
+    assert images.shape == (2, 3, 288, 288) and labels.shape == (2,)
+
+
+# Batches
+
+
+class Plain(Dataset[tuple[torch.Tensor, int]]):
+    """Not in memory, as far as the loader can know."""
+
+    def __len__(self) -> int:
+        return 23
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((1, 2, 2), float(index)), index
+
+
+def in_memory() -> TensorDataset:
+    return TensorDataset(torch.arange(23.0)[:, None, None, None].expand(-1, 1, 2, 2), torch.arange(23))
+
+
+def seen(dataset: object, epoch: int = 0, seed: int = 0, **options: int) -> list[list[int]]:
+    batches = loader(dataset, 5, True, seed, epoch, **options)  # type: ignore[arg-type]
+    found = [(images[:, 0, 0, 0].tolist(), labels.tolist()) for images, labels in batches]
+    assert len(batches) == len(found)
+    assert all(images == labels for images, labels in found)
+    return [labels for _, labels in found]
+
+
+def test_batches_do_not_depend_on_how_they_are_read() -> None:
+    expected = seen(Plain())
+    assert [len(batch) for batch in expected] == [5, 5, 5, 5, 3]
+    assert sorted(label for batch in expected for label in batch) == list(range(23))
+    assert seen(in_memory()) == expected == seen(Plain(), workers=2) == seen(Plain())
+    assert seen(Plain(), epoch=1) != expected != seen(Plain(), seed=1)
+    assert seen(Plain(), drop_last=True) == expected[:4]
+
+
+def test_subsets_of_subsets_are_looked_through() -> None:
+    part = split_at_random(split_at_random(in_memory(), (0.6, 0.4), 0)[0], (0.5, 0.5), 1)[1]
+    assert everything(part)[1].tolist() == [int(part[i][1]) for i in range(len(part))]
+
+
+def test_reading_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    seen(Plain(), workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_small_batch_is_kept() -> None:
+    batches = loader(in_memory(), 100, False, drop_last=True)
+    assert len(batches) == len(list(batches)) == 1
+    with pytest.raises(NascError, match="at least one image"):
+        loader(in_memory(), 0, False)
+
+
+# Augmentation
+
+
+@settings(deadline=None)
+@given(height=st.integers(3, 9), width=st.integers(3, 9), padding=st.integers(0, 2), seed=st.integers(0, 1000))
+def test_augmented_images_are_windows_of_the_padded_ones(height: int, width: int, padding: int, seed: int) -> None:
+    images = torch.rand(4, 2, height, width, generator=torch.Generator().manual_seed(seed))
+    result = Augment(padding, flip=True)(images, torch.Generator().manual_seed(seed))
+    assert result.shape == images.shape
+    for image, new in zip(images.numpy(), result.numpy(), strict=True):
+        padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)), mode="reflect")
+        windows = [
+            padded[:, y : y + height, x : x + width] for y in range(2 * padding + 1) for x in range(2 * padding + 1)
+        ]
+        assert any(np.array_equal(new, w) or np.array_equal(new, w[:, :, ::-1]) for w in windows)
+
+
+def test_every_place_and_both_sides_are_drawn() -> None:
+    image = torch.arange(25.0).reshape(1, 1, 5, 5).repeat(400, 1, 1, 1)
+    crops = Augment(1, flip=False)(image, torch.Generator().manual_seed(0))
+    assert len(torch.unique(crops, dim=0)) == 9
+    flips = Augment(0, flip=True)(image, torch.Generator().manual_seed(0))
+    changed = (flips != image).flatten(1).any(1)
+    assert torch.equal(flips[changed], image[changed].flip(-1)) and 150 < changed.sum() < 250
