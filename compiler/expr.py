@@ -323,7 +323,7 @@ def _interval_product(x: Bounds, y: Bounds) -> Bounds:
 
 # ------------------------------------------------------------------------------------------------- reading back
 
-_TOKEN = re.compile(r"\s*(?:(\d+(?:/\d+)?)|([A-Za-z_][\w.#\[\]]*)|(.))")
+_TOKEN = re.compile(r"\s*(?:(\d+(?:/\d+)?)(?![\w.?])|(@?\w[\w#?]*(?:\.[\w#?]+)*)|(.))")
 
 
 def parse_size(text: str) -> Size:

@@ -116,7 +116,10 @@ widths = st.one_of(atoms, expressions, _ranges, _sets, _intervals)
 values = widths | _node(syntax.Shape, sizes=_tuples(expressions, 2))
 arguments = st.one_of(values, pipelines, choices)
 settings = st.one_of(values, negatives, choices, st.deferred(lambda: calls(called=False, braced=True)))
-properties = _node(syntax.Property, name=NAMES, value=settings, name_span=NOWHERE)
+_plain = atoms | _node(syntax.Range, first=numbers, last=numbers, step=_maybe(numbers))
+_plain_properties = _node(syntax.Property, name=NAMES, value=_plain, name_span=NOWHERE)
+_any_properties = _node(syntax.Property, name=NAMES, value=settings, name_span=NOWHERE)
+properties = st.one_of(_plain_properties, _plain_properties, _any_properties)
 
 # ------------------------------------------------------------------------------------------------- items
 
@@ -125,16 +128,16 @@ _rows = st.builds(
     st.integers(0, 12),
     st.integers(0, 2),
     callee=_maybe(bare_names | choices),
-    properties=_tuples(properties),
+    properties=_tuples(properties, 0, 6),
     width=_maybe(widths),
 )
 stages = _node(
     syntax.Stage,
     name=NAMES,
-    callee=bare_names | choices,
+    callee=st.one_of(bare_names, bare_names, choices),
     count=_maybe(widths),
     source=_maybe(NAMES),
-    properties=_tuples(properties),
+    properties=_tuples(properties, 0, 6),
     width=_maybe(widths),
     rows=_tuples(_rows),
     name_span=NOWHERE,
@@ -150,7 +153,7 @@ space_items = st.one_of(
     _node(syntax.Head, steps=_tuples(steps, 1)),
 )
 spaces = _node(
-    syntax.Space, name=NAMES, network=st.booleans(), items=_tuples(space_items, 0, 5), name_span=NOWHERE
+    syntax.Space, name=NAMES, network=st.booleans(), items=_tuples(space_items, 0, 2) | _tuples(space_items, 2, 8), name_span=NOWHERE
 )
 _flows = st.one_of(
     references, applied, _node(syntax.Pipeline, source=references | applied, steps=_tuples(steps, 1))
@@ -159,20 +162,19 @@ _kinds = st.sampled_from(["first", "ratio", "tensor"])
 blocks = _node(
     syntax.Block,
     name=NAMES,
-    parameters=_tuples(_node(syntax.Parameter, name=NAMES, kind=_maybe(_kinds), default=_maybe(settings)), 0, 4),
+    parameters=_tuples(_node(syntax.Parameter, name=NAMES, kind=_maybe(_kinds), default=_maybe(settings)), 0, 6),
     width=_maybe(NAMES),
-    statements=_tuples(_node(syntax.Assignment, name=NAMES, value=expressions) | _flows),
+    statements=_tuples(_node(syntax.Assignment, name=NAMES, value=expressions | pipelines) | _flows, 0, 5),
     name_span=NOWHERE,
 )
 sections = _node(
     syntax.Section,
     kind=st.sampled_from(["search", "target"]),
     name=NAMES,
-    properties=_tuples(properties),
+    properties=_tuples(properties, 0, 12),
     name_span=NOWHERE,
 )
 imports = _node(syntax.Import, path=STRINGS)
-files = _node(
-    syntax.File, source=BUILT, version=1, items=_tuples(st.one_of(imports, blocks, spaces, sections), 0, 4), comments=()
-)
+_items = st.one_of(imports, blocks, blocks, spaces, spaces, sections)
+files = _node(syntax.File, source=BUILT, version=1, items=_tuples(_items, 1, 4), comments=())
 """Any file, as nasc would build it: version 1, no comments, spans that point nowhere."""

@@ -68,7 +68,7 @@ def test_labels_on_several_lines_of_several_sources() -> None:
         render([Diagnostic("W0001", "look", span(main, "end"), "", labels)])
         == """\
 warning[W0001]: look
-  --> a.nas:10:5
+   --> a.nas:10:5
     |
   1 | one
     | ^^^ A
@@ -83,7 +83,7 @@ warning[W0001]: look
     |
   1 | there
     |   ^^^ C
-""".replace("  --> a", "   --> a")
+"""
     )
 
 
@@ -120,9 +120,7 @@ def test_a_mark_over_a_whole_long_line_is_cut() -> None:
 
 
 def test_a_mark_over_several_lines_shows_its_first() -> None:
-    assert "   |     ^^^^^ note\n" in one("one two {\n} three", "two {\n}", "note").replace(
-        "   |     ^^^^^", "   |     ^^^^^"
-    )
+    assert one("one two {\n} three", "two {\n}", "note").endswith(" 1 | one two {\n   |     ^^^^^ note\n")
 
 
 def test_a_place_at_the_end_of_the_text_has_a_caret() -> None:

@@ -45,10 +45,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression of the operands `{0}`, `{1}`, … and of its arguments by keyword."""
+    """An expression of the operands `{0}`, `{1}`, … and of its arguments by keyword.
+
+    `side` is the role of a run of modules that leads to it beside the main path (`gate`, `shortcut`).
+    """
 
     template: str
     arguments: tuple[Argument, ...] = ()
+    side: str = ""
 
 
 TorchForm = tuple[Call, ...] | Expression

@@ -46,7 +46,7 @@ class Add(Primitive):
         return {}, use.input
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
-        return Expression(_operands(len(inputs), " + "))
+        return Expression(_operands(len(inputs), " + "), side="shortcut")
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         return _chain("Add", operands, build)
@@ -67,7 +67,7 @@ class Mul(Primitive):
         return {}, use.input
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
-        return Expression(_operands(len(inputs), " * "))
+        return Expression(_operands(len(inputs), " * "), side="gate")
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         return _chain("Mul", operands, build)
@@ -109,7 +109,7 @@ class AddPrefix(Primitive):
             if missing:
                 arguments.append(Argument("extra", missing, f"extra{i}"))
             terms.append(f"nn.functional.pad({{{i}}}, ({before}, {{extra{i}}}))" if missing else f"{{{i}}}")
-        return Expression(" + ".join(terms), tuple(arguments))
+        return Expression(" + ".join(terms), tuple(arguments), side="shortcut")
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         after = (0, 0) if inputs[0].height is not None else ()

@@ -1,1 +1,1 @@
-"""The subcommands of the `nasc` command line, one module each."""
+"""The commands of `nasc`, one module each, imported when the command runs."""

@@ -1,0 +1,70 @@
+"""Options of the search methods that are planned, so that a file may already state them, and of `target` sections."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, FiniteFloat
+
+from nasc.compiler.methods.values import Cost, OptimizerField, Options, Schedule, ScheduleField, Sweep
+
+
+class CommonOptions(Options):
+    """What every search method has."""
+
+    epochs: int = Field(100, ge=1, le=1_000_000)
+    warmup: int = Field(0, ge=0)
+    batch: int = Field(256, ge=1)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    cost: Cost = "latency"
+    limit_ms: FiniteFloat | None = Field(None, gt=0)
+    weights: OptimizerField | None = None
+    architecture: OptimizerField | None = None
+
+
+class FbnetOptions(CommonOptions):
+    """`search fbnet { … }`: a Gumbel-Softmax over candidates whose temperature falls."""
+
+    temperature: ScheduleField = Schedule(first=5.0, last=0.1)
+    alpha: Sweep = (0.2,)
+    beta: FiniteFloat = Field(0.6, gt=0)
+
+
+class FigsOptions(CommonOptions):
+    """`search figs { … }`: a Bernoulli mask per channel."""
+
+    lambda_: Sweep = Field((1e-9,), alias="lambda")
+    tau: FiniteFloat = Field(0.001, gt=0)
+    logit: FiniteFloat = 2.5
+
+
+class NetAdaptV2Options(CommonOptions):
+    """`search netadapt_v2 { … }`: multi-layer coordinate descent."""
+
+    samples: int = Field(200, ge=1)
+    layers: int = Field(10, ge=1)
+    reduction: FiniteFloat = Field(0.03, gt=0, lt=1)
+    decay: FiniteFloat = Field(0.98, gt=0, le=1)
+    limit_macs: FiniteFloat | None = Field(None, gt=0)
+
+
+class NssOptions(CommonOptions):
+    """`search nss { … }`: the search of a region of the space."""
+
+    temperature: ScheduleField = Schedule(first=5.0, last=0.001)
+    flops: FiniteFloat | None = Field(None, gt=0)
+
+
+class RandomOptions(CommonOptions):
+    """`search random { … }`: members drawn uniformly."""
+
+    samples: int = Field(100, ge=1)
+
+
+class TargetOptions(Options):
+    """`target NAME { … }`: what latencies are measured on."""
+
+    engine: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    device: str | None = None
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    batch: int = Field(1, ge=1, le=65536)

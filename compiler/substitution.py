@@ -1,0 +1,296 @@
+"""Substituting decisions in syntax: every set, range, interval and choice replaced by what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from nasc.compiler.evaluate import dotted, source_text
+from nasc.compiler.expr import Rational
+from nasc.compiler.primitives import PRIMITIVES
+from nasc.dsl import syntax
+from nasc.dsl.diagnostics import Span
+
+Decided = Mapping[str, "Rational | str"]
+Blocks = Mapping[str, syntax.Block]
+Lets = Mapping[str, syntax.Let]
+
+
+def plain_number(value: Rational, span: Span) -> syntax.Number:
+    return syntax.Number(span=span, value=Fraction(value), text=str(value))
+
+
+def is_open(value: syntax.Value, blocks: Blocks, lets: Lets, depth: int = 0) -> bool:
+    """Does a value hold a decision, in itself, in a `let` it names, or in the defaults of a block it calls?"""
+    if depth > 32:
+        return False
+    match value:
+        case syntax.ValueSet():
+            return len(value.members) > 1 or is_open(value.members[0], blocks, lets, depth + 1)
+        case syntax.Range() | syntax.Interval():
+            return True
+        case syntax.Choice():
+            return value.quantifier != "all" or any(
+                _step_is_open(s, blocks, lets, depth + 1) for c in value.candidates for s in c.steps
+            )
+        case syntax.Reference():
+            name = value.parts[0]
+            if name in lets:
+                return is_open(lets[name].value, blocks, lets, depth + 1)
+            return len(value.parts) == 1 and _block_is_open(name, frozenset(), blocks, lets, depth + 1)
+        case syntax.Call():
+            given = frozenset(p.name for p in value.properties)
+            return any(is_open(a.value, blocks, lets, depth + 1) for a in (*value.arguments, *value.properties)) or (
+                _block_is_open(value.name, given, blocks, lets, depth + 1)
+            )
+        case syntax.Operation():
+            return any(is_open(s, blocks, lets, depth + 1) for s in (value.left, value.right) if s is not None)
+    return False
+
+
+def _step_is_open(step: syntax.Step, blocks: Blocks, lets: Lets, depth: int) -> bool:
+    if step.width is not None and is_open(step.width, blocks, lets, depth):
+        return True
+    return not isinstance(step.operator, syntax.Group) and is_open(step.operator, blocks, lets, depth)
+
+
+def _block_is_open(name: str, given: frozenset[str], blocks: Blocks, lets: Lets, depth: int) -> bool:
+    block = blocks.get(name)
+    return block is not None and any(
+        p.default is not None and p.name not in given and is_open(p.default, blocks, {}, depth)
+        for p in block.parameters
+    )
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """Replaces decisions by their values. `names` are a block's parameters where its defaults are written out."""
+
+    blocks: Blocks
+    lets: Lets
+    decided: Decided
+    shared: Decided
+    names: Mapping[str, syntax.Value] = field(default_factory=dict)
+
+    def found(self, address: str) -> Rational | str | None:
+        return self.shared.get(address) if address.startswith("@") else self.decided.get(address)
+
+    def value(self, value: syntax.Value, address: str) -> syntax.Value:
+        """A value with its decisions made."""
+        match value:
+            case syntax.ValueSet():
+                return self._member(value, address)
+            case syntax.Range() | syntax.Interval():
+                return self._number(value, address)
+            case syntax.Choice():
+                return self.choice(value, address)
+            case syntax.Reference():
+                return self._reference(value, address)
+            case syntax.Call():
+                return self.call(value, address)
+        return value
+
+    def _number(self, value: syntax.Value, address: str) -> syntax.Value:
+        found = self.found(address)
+        if found is None:
+            return value
+        return plain_number(Fraction(found), value.span)
+
+    def _member(self, value: syntax.ValueSet, address: str) -> syntax.Value:
+        found = self.found(address)
+        if isinstance(found, int | Fraction):
+            return plain_number(found, value.span)
+        members = list({source_text(m): m for m in value.members}.values())
+        if len(members) == 1:
+            return self.value(members[0], address)
+        for index, member in enumerate(members):
+            if source_text(member) == found:
+                return self.value(member, f"{address}.{index + 1}")
+        return plain_number(Fraction(found), value.span) if found is not None else value
+
+    def _reference(self, value: syntax.Reference, address: str) -> syntax.Value:
+        name = value.parts[0]
+        if len(value.parts) == 1 and name in self.names:
+            return self.names[name]
+        if name in self.lets:
+            return self.value(self.lets[name].value, f"@{name}")
+        if len(value.parts) == 1 and name in self.blocks and is_open(value, self.blocks, self.lets):
+            call = syntax.Call(name=name, span=value.span, name_span=value.span)
+            return self.call(call, address)
+        return value
+
+    # --------------------------------------------------------------------------------------------- operators
+
+    def block_name(self, name: str) -> str:
+        """The block or primitive that an operator's name stands for at space level."""
+        for _ in range(32):
+            let = self.lets.get(name)
+            named = self.names.get(name)
+            value = let.value if let is not None else named
+            if isinstance(value, syntax.Call):
+                name = value.name
+            elif isinstance(value, syntax.Reference) and len(value.parts) == 1:
+                name = value.parts[0]
+            else:
+                break
+        return name
+
+    def parameters(self, name: str) -> tuple[str, ...]:
+        block = self.blocks.get(name)
+        if block is not None:
+            return tuple(p.name for p in block.parameters)
+        return tuple(PRIMITIVES[name].parameters) if name in PRIMITIVES else ()
+
+    def callee(self, callee: syntax.Call | syntax.Choice) -> tuple[syntax.Call | syntax.Choice, str]:
+        """A stage's block: the candidate chosen where it is a choice, with the address its decisions are under."""
+        if isinstance(callee, syntax.Choice) and callee.quantifier == "one":
+            for index, candidate in enumerate(callee.candidates):
+                alone = len(callee.candidates) == 1
+                if alone or source_text(candidate) == self.decided.get("of"):
+                    home = "" if alone else str(index + 1)
+                    operator = candidate.steps[0].operator
+                    if len(candidate.steps) == 1 and candidate.steps[0].width is None and isinstance(operator, syntax.Call):
+                        return self._opened(operator), home
+                    made = tuple(self.step(s, dotted(home, str(i + 1))) for i, s in enumerate(candidate.steps))
+                    return replace(callee, candidates=(replace(candidate, steps=made),)), home
+        if isinstance(callee, syntax.Choice):
+            made_choice = self.choice(callee, "")
+            return (made_choice, "") if isinstance(made_choice, syntax.Choice | syntax.Call) else (callee, "")
+        return self._opened(callee), ""
+
+    def _opened(self, call: syntax.Call) -> syntax.Call:
+        """A `let`'s configured block with its braces written out."""
+        let = self.lets.get(call.name)
+        if let is None or not isinstance(let.value, syntax.Call):
+            return call
+        inner = self.call(let.value, f"@{call.name}")
+        if not isinstance(inner, syntax.Call):
+            return call
+        own = {p.name for p in call.properties}
+        return replace(call, properties=(*[p for p in inner.properties if p.name not in own], *call.properties))
+
+    def call(self, call: syntax.Call, address: str) -> syntax.Value:
+        """An operator as a value, its parameters decided and open defaults written out."""
+        name = self.block_name(call.name)
+        properties: dict[str, syntax.Value] = {}
+        given: dict[str, syntax.Value] = {}
+        names = self.parameters(name)
+        for index, argument in enumerate(call.arguments):
+            if argument.name is None and index >= len(names):
+                return call
+            given[argument.name or names[index]] = argument.value
+        given |= {p.name: p.value for p in call.properties}
+        for key, value in given.items():
+            self.property(name, key, value, dotted(address, key), properties)
+        self.defaults(name, properties, address, given)
+        made = tuple(syntax.Property(span=call.span, name=k, value=v, name_span=call.span) for k, v in properties.items())
+        if not made:
+            return syntax.Reference(parts=(name,), span=call.span)
+        return syntax.Call(name=name, properties=made, braced=True, span=call.span, name_span=call.name_span)
+
+    def property(
+        self, block: str, key: str, value: syntax.Value, address: str, into: dict[str, syntax.Value]
+    ) -> None:
+        """Write a decided parameter; a ratio is written as the width it gives, or exactly (`160/24`)."""
+        declared = next((p for p in self.blocks[block].parameters if p.name == key), None) if block in self.blocks else None
+        found = self.found(address)
+        if declared is not None and declared.kind == "ratio" and isinstance(value, syntax.Interval) and found is not None:
+            width = self._width_parameter(self.blocks[block], key)
+            if width is not None:
+                into[width] = plain_number(Fraction(found), value.span)
+            return
+        decided = self.value(value, address)
+        if not isinstance(decided, syntax.ValueSet | syntax.Range | syntax.Interval):
+            into[key] = decided
+
+    def _width_parameter(self, block: syntax.Block, ratio: str) -> str | None:
+        """The parameter whose default is worked out from a ratio (`hidden` from `expand`)."""
+        for parameter in block.parameters:
+            if parameter.default is not None and parameter.name != ratio and _mentions(parameter.default, ratio):
+                return parameter.name
+        return None
+
+    def defaults(
+        self, name: str, properties: dict[str, syntax.Value], address: str, given: Mapping[str, syntax.Value]
+    ) -> None:
+        """Write out the defaults of a block that hold decisions."""
+        block = self.blocks.get(name)
+        if block is None:
+            return
+        known = dict(properties)
+        for parameter in block.parameters:
+            if parameter.default is None:
+                continue
+            if parameter.name not in given and parameter.name not in properties:
+                inner = replace(self, names={**known}, lets={})
+                if is_open(parameter.default, self.blocks, {}) or self._names_open(parameter.default, known):
+                    home = dotted(address, parameter.name)
+                    inner.property(name, parameter.name, parameter.default, home, properties)
+                known.setdefault(parameter.name, parameter.default)
+            known.update(properties)
+
+    def _names_open(self, value: syntax.Value, names: Mapping[str, syntax.Value]) -> bool:
+        """Does a default call an operator that a parameter holds, and that has open defaults?"""
+        if not isinstance(value, syntax.Call) or value.name not in names:
+            return False
+        return is_open(replace(value, name=replace(self, names=names).block_name(value.name)), self.blocks, {})
+
+    # --------------------------------------------------------------------------------------------- choices
+
+    def choice(self, choice: syntax.Choice, address: str) -> syntax.Value:
+        """`one of` becomes its candidate, `any of` the `all of` of its survivors (or `nothing`)."""
+        nothing = syntax.Reference(parts=("nothing",), span=choice.span)
+        alone = len(choice.candidates) == 1
+        homes = [address if alone else dotted(address, str(i + 1)) for i in range(len(choice.candidates))]
+        if choice.quantifier == "any":
+            kept = [
+                self._candidate(c, h)
+                for i, (c, h) in enumerate(zip(choice.candidates, homes, strict=True))
+                if self.found(dotted(address, f"{i + 1}?")) == 1
+            ]
+            if not kept:
+                return nothing
+            return replace(choice, quantifier="all", candidates=tuple(kept))
+        if choice.quantifier == "all":
+            made = [self._candidate(c, h) for c, h in zip(choice.candidates, homes, strict=True)]
+            return replace(choice, candidates=tuple(made))
+        text = self.found(address) or self.found(dotted(address, "of"))
+        for candidate, home in zip(choice.candidates, homes, strict=True):
+            if alone or source_text(candidate) == text:
+                step = self._candidate(candidate, home).steps[0]
+                if len(candidate.steps) == 1 and step.width is None and isinstance(step.operator, syntax.Call):
+                    call = step.operator
+                    if call.braced:
+                        return call
+                    return syntax.Reference(parts=(call.name,), span=call.span)
+                return replace(choice, candidates=(self._candidate(candidate, home),))
+        return choice
+
+    def _candidate(self, candidate: syntax.Candidate, home: str) -> syntax.Candidate:
+        steps = candidate.steps
+        single = len(steps) == 1
+        made = tuple(self.step(s, home if single else dotted(home, str(i + 1))) for i, s in enumerate(steps))
+        return replace(candidate, steps=made)
+
+    def step(self, step: syntax.Step, home: str) -> syntax.Step:
+        """One operator of a chain with its decisions made."""
+        operator = step.operator
+        width = None if step.width is None else self.value(step.width, dotted(home, "width"))
+        if isinstance(operator, syntax.Choice):
+            made = self.choice(operator, home)
+            operator = made if isinstance(made, syntax.Choice | syntax.Call) else operator
+        elif isinstance(operator, syntax.Call):
+            if is_open(operator, self.blocks, self.lets):
+                value = self.call(operator, home)
+                if isinstance(value, syntax.Call):
+                    operator = value
+        return replace(step, operator=operator, width=width)
+
+
+def _mentions(value: object, name: str) -> bool:
+    if isinstance(value, syntax.Reference):
+        return value.parts == (name,)
+    if isinstance(value, syntax.Node):
+        return any(_mentions(getattr(value, f), name) for f in value.__dataclass_fields__ if not f.endswith("span"))
+    return any(_mentions(v, name) for v in value) if isinstance(value, tuple) else False
