@@ -9,7 +9,7 @@ from collections.abc import Collection
 from nasc.dsl.diagnostics import NascError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_LONGEST = 60
+_LONGEST = 40
 
 _PUBLIC = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from nasc.compiler.concrete import INPUT, ConcreteNetwork, check_concrete, concrete
 from nasc.compiler.ir import Graph, Network
-from nasc.compiler.member import INPUT, Member, check_concrete, member
 from nasc.compiler.onnx_builder import DTYPES, GraphBuilder
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.structure import parameter_paths, used_inputs
@@ -57,7 +57,7 @@ def network_onnx(network: Network, weights: Mapping[str, Array], *, precision: s
     Raises `NascError` where the network is not one member or the weights do not fit it.
     """
     _check_precision(precision)
-    flat = member(network)
+    flat = concrete(network)
     weights = fitted(network_state(network), weights, "the weights")
     builder = GraphBuilder(precision)
     values = {INPUT: "input"}
@@ -71,7 +71,7 @@ def network_onnx(network: Network, weights: Mapping[str, Array], *, precision: s
     return builder.model(flat.name, {"input": flat.input}, outputs, "batch")
 
 
-def _output_names(flat: Member) -> dict[str, str]:
+def _output_names(flat: ConcreteNetwork) -> dict[str, str]:
     if flat.output[0] == "features":
         names = (f"{name}_" if name == "input" else name for name in flat.output[1])
         return dict(zip(names, flat.results, strict=True))

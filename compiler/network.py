@@ -8,7 +8,7 @@ decisions, are elaborated, counted and costed, but not lowered yet.
 from __future__ import annotations
 
 from nasc.compiler.elaborate import Space
-from nasc.compiler.ir import Branch, Decision, Graph, Layer, Network, Node, Stage, Variant
+from nasc.compiler.ir import Branch, Decision, Graph, Layer, Network, Node, Stage, Tensor, Variant
 from nasc.compiler.trellis import Slot
 from nasc.compiler.values import Mistake
 from nasc.dsl import syntax
@@ -70,6 +70,8 @@ def _layer(slot: Slot, span: Span) -> Layer:
         raise _refuse(f"what `{slot.address}` gets depends on decisions before it: this cannot be compiled yet", span)
     (state,) = states
     built = [e for e in slot.edges[state] if e.kind == "build"]
+    if not built:
+        return _dropped(slot.address, state.current)
     shapes = {e.target.current for e in built}
     if len(shapes) != 1 or any(e.out is not None for e in built) or next(iter(shapes)).absent:
         raise _refuse(f"the width that `{slot.address}` hands on depends on its own choices: not compiled yet", span)
@@ -81,6 +83,13 @@ def _layer(slot: Slot, span: Span) -> Layer:
         input=state.current,
         output=next(iter(shapes)),
     )
+
+
+def _dropped(address: str, shape: Tensor) -> Layer:
+    """A layer that every member drops."""
+    graph = Graph(inputs={"in": shape}, nodes=(), output="in")
+    variant = Variant(block="identity", chosen={}, decisions=(), graph=graph)
+    return Layer(address=address, variants=(variant,), skippable=False, input=shape, output=shape)
 
 
 def _named(variant: Variant, slot: Slot) -> Variant:

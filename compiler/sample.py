@@ -73,7 +73,6 @@ class Sampler:
         for slot, following in zip(self.trellis.slots, self.ahead[1:], strict=True):
             edges = slot.edges[state]
             edge = self.pick(edges, [self.weight(e) * following[e.target] for e in edges])
-            made.shared.update({a: self._in_cell(c) for a, c in edge.target.cells if a not in made.shared and _fixed(c)})
             if edge.variant is None:
                 made.layers[slot.address] = None
             else:
@@ -90,12 +89,12 @@ class Sampler:
             ticket -= weight
         raise AssertionError("weights do not sum to what was drawn from")
 
-    def _in_cell(self, cell: Domain | int) -> Rational | str:
-        return cell.first if isinstance(cell, Domain) else str(cell)
-
     def decide(self, variant: Variant, shared: dict[str, Rational | str]) -> Decided:
         """Values for a variant's decisions; shared ones are drawn once."""
         decided: dict[str, Rational | str] = dict(variant.chosen)
+        for address, text in variant.chosen.items():
+            if address.startswith("@"):
+                shared.setdefault(address, text)
         for address, domain in variant.shared.items():
             if not address.endswith(".out") and address not in shared:
                 shared[address] = self._uniform(domain)
@@ -138,6 +137,3 @@ class Sampler:
         variant = self.pick(variants, [variant_count(v) for v in variants])
         into.update(self.decide(variant, shared))
 
-
-def _fixed(cell: Domain | int) -> bool:
-    return isinstance(cell, Domain) and cell.size == 1

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nasc.compiler.concrete import concrete
 from nasc.compiler.ir import Graph, Network
-from nasc.compiler.member import member
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.forms import StateTensor
 from nasc.compiler.structure import parameter_paths
@@ -42,7 +42,7 @@ def joined(path: str, name: str) -> str:
 def network_state(network: Network) -> dict[str, StateTensor]:
     """The tensors that a one-member network's `model.py` stores, by their names in its state dict, in order."""
     state: dict[str, StateTensor] = {}
-    for layer in member(network).layers():
+    for layer in concrete(network).layers():
         state.update(graph_state(layer.graph, layer.parameters()))
     return state
 

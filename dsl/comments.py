@@ -118,14 +118,11 @@ def weave(lines: Sequence[Line], source: Source, has_header: bool) -> list[str]:
 
 def _matches(trivia: Trivia, printed: Sequence[str]) -> list[int]:
     """For each printed character, the source's one that it is; both in order."""
-    found: list[int] = []
-    index = 0
-    for char in printed:
-        while trivia.text[trivia.ink[index]] != char:
-            index += 1
-        found.append(index)
-        index += 1
-    return found
+    rest = iter(range(len(trivia.ink)))
+    found = [next((i for i in rest if trivia.text[trivia.ink[i]] == char), None) for char in printed]
+    if None in found:
+        raise ValueError("a print has characters that its source has not")
+    return [index for index in found if index is not None]
 
 
 def _place(

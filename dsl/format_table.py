@@ -149,16 +149,15 @@ class _Columns:
 
 
 def _merge(order: list[str], names: Sequence[str]) -> bool:
-    """Put names into their order, new ones before the next known one; False where the two orders contradict."""
+    """Put names into their order, new ones behind the last known one; False where the two orders contradict."""
     known = [order.index(name) for name in names if name in order]
     if known != sorted(known) or len(set(names)) < len(names):
         return False
-    place = len(order)
-    for name in reversed(names):
-        if name in order:
-            place = order.index(name)
-        else:
+    place = 0
+    for name in names:
+        if name not in order:
             order.insert(place, name)
+        place = order.index(name) + 1
     return True
 
 

@@ -33,7 +33,7 @@ def load_manifest(path: str | Path) -> Manifest:
         raise _malformed(file, _first_problem(error)) from None
     except json.JSONDecodeError as error:
         raise _malformed(file, f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (ValueError, ArithmeticError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise _malformed(file, str(error)) from None
     return manifest
 

@@ -18,8 +18,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 # Among them names that begin like reserved words, or are all of a number's exponent.
 NAMES = st.sampled_from(
-    ["a", "kernel", "stride", "act", "swish", "expand", "se", "hidden", "conv", "irb", "fused_irb", "take", "w1", "xx"]
-    + ["x2", "X", "_", "e3", "inn", "nas_", "layers", "ofx", "same_shape", "identity", "inf", "a_rather_long_name_of_it"]
+    """a kernel stride act swish expand se hidden conv irb fused_irb take w1 same_shape identity inf a_rather_long_name_of_it
+    xx x2 X _ e3 inn nas_ layers ofx""".split()
 )
 NUMBERS = st.sampled_from(["0", "1", "3", "24", "007", "1280", "0.5", "0.50", "1e-3", "5E+2", "1.25e-6", "400e6"])
 STRINGS = st.text(st.characters(codec="utf-8", exclude_characters='"\\\n\r'), max_size=8)
@@ -47,7 +47,9 @@ def _number(text: str) -> syntax.Number:
 numbers = NUMBERS.map(_number)
 negatives = NUMBERS.map(lambda text: _number(f"-{text}"))
 references = st.builds(
-    lambda first, rest: syntax.Reference(span=NOWHERE, parts=(first, *rest)), NAMES | st.just("in"), _tuples(NAMES, 0, 2)
+    lambda first, rest: syntax.Reference(span=NOWHERE, parts=(first, *rest)),
+    NAMES | st.just("in"),
+    _tuples(NAMES, 0, 2),
 )
 atoms = numbers | references | _node(syntax.String, value=STRINGS)
 
@@ -79,7 +81,7 @@ expressions = st.deferred(
         pipelines,
     )
 )
-_operators = st.sampled_from("+ - * / == != < <= > >= and or".split())
+_operators = st.sampled_from(["+", "-", "*", "/", "==", "!=", "<", "<=", ">", ">=", "and", "or"])
 
 # ------------------------------------------------------------------------------------------------- operators
 
@@ -153,7 +155,11 @@ space_items = st.one_of(
     _node(syntax.Head, steps=_tuples(steps, 1)),
 )
 spaces = _node(
-    syntax.Space, name=NAMES, network=st.booleans(), items=_tuples(space_items, 0, 2) | _tuples(space_items, 2, 8), name_span=NOWHERE
+    syntax.Space,
+    name=NAMES,
+    network=st.booleans(),
+    items=_tuples(space_items, 0, 2) | _tuples(space_items, 2, 8),
+    name_span=NOWHERE,
 )
 _flows = st.one_of(
     references, applied, _node(syntax.Pipeline, source=references | applied, steps=_tuples(steps, 1))

@@ -66,6 +66,12 @@ def test_real_latencies_have_the_right_order_and_repeat(tmp_path: Path) -> None:
         assert (row.effective_precision, row.status) == ("fp32", "ok") and row.samples >= 1 and row.canary
 
 
+def test_blocks_as_the_compiler_lowers_them(tmp_path: Path) -> None:
+    what = manifest(entry("irb", Domain.of([0, 4, 64])))
+    report = run(tmp_path / "t.db", what, OnnxRuntimeCpu(QUICK), build=None)
+    assert (report.measured, report.failures) == (3, ())
+
+
 def test_half_precision_records_what_really_ran() -> None:
     engine = OnnxRuntimeCpu(QUICK)
     environment = engine.environment(Target(precision="fp16"))
@@ -375,6 +381,7 @@ MALFORMED: list[tuple[object, str]] = [
     (changed("entries", 0, "widths", to=valid()["entries"][0]["widths"] * 2), "two widths have one address"),
     (changed("entries", 0, "graph", "inputs", "in", "channels", to="__import__('os')"), "well-formed"),
     (changed("entries", 0, "graph", "inputs", "in", "channels", to="(" * 5000), "well-formed"),
+    (changed("entries", 0, "graph", "inputs", "in", "channels", to="max(9)"), "well-formed"),
 ]
 
 

@@ -19,7 +19,7 @@ class PrunetOptions(Options):
     """`search prunet { … }`. Printed: A.2.1 unless another section is named; chosen: the paper says nothing."""
 
     epochs: int = Field(200, ge=1, le=1_000_000, description="all epochs, warm-up included; printed")
-    warmup: int = Field(70, ge=0, description="epochs that train the weights alone; printed")
+    warmup: int = Field(70, ge=0, description="epochs that train the weights alone; printed 70 of 200, kept as a ratio")
     batch: int = Field(256, ge=1, description="images a step; printed")
     seed: int = Field(0, ge=0, lt=1 << 63, description="of initialisation, order of images and Gumbel noise; chosen")
     cost: Cost = Field("latency", description="what LAT in eq. 2 is: microseconds, MACs or parameters; printed latency")
@@ -59,10 +59,12 @@ class PrunetOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        """An optimiser that leaves its rate or decay out has those printed."""
+        """An optimiser that leaves its rate or decay out has those printed, and warm-up its printed share."""
         if not isinstance(values, dict):
             return values
         filled = dict(values)
+        if isinstance(epochs := filled.get("epochs"), int):
+            filled.setdefault("warmup", epochs * 70 // 200)
         for name, printed in (("weights", _WEIGHTS), ("architecture", _ARCHITECTURE)):
             given = filled.get(name)
             if isinstance(given, str):

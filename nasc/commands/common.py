@@ -32,22 +32,20 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def open_checked(path: Path) -> Checked:
+def open_checked(path: Path, sets: tuple[str, ...] = ()) -> Checked:
     """Load and check a file; its warnings go to standard error. Raises `DiagnosticError` where there are errors."""
-    from nasc.compiler.check import check
-    from nasc.dsl.loader import load
+    from nasc.compiler.opened import open_file
 
-    checked = check(load(path))
-    checked.diagnostics.raise_errors()
+    checked = open_file(path, sets=sets)
     warn(checked)
     return checked
 
 
-def open_space(path: Path) -> Space:
+def open_space(path: Path, sets: tuple[str, ...] = ()) -> Space:
     """The space or network of a file. Raises `DiagnosticError` for errors, `NascError` for a file without one."""
-    from nasc.compiler.open import space_of
+    from nasc.compiler.opened import space_of
 
-    return space_of(open_checked(path), path)
+    return space_of(open_checked(path, sets))
 
 
 def warn(checked: Checked) -> None:

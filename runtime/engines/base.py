@@ -21,7 +21,7 @@ class TimingOptions(BaseModel):
     batch_us: float = Field(default=2000.0, gt=0)
     """Runs of a block are repeated in each round until they take about this long."""
     min_rounds: int = Field(default=5, ge=2)
-    max_rounds: int = Field(default=40, ge=2)
+    max_rounds: int = Field(default=100, ge=2)
     error: float = Field(default=0.01, gt=0)
     """A point is settled when the standard error of its median falls below this fraction of it."""
     wall_over_cpu: float = Field(default=1.05, gt=1)

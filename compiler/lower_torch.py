@@ -1,0 +1,146 @@
+"""A one-member network as `model.py`: plain PyTorch that imports torch alone, written for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nasc.compiler.concrete import INPUT, ConcreteLayer, ConcreteNetwork, ConcreteStage, concrete
+from nasc.compiler.identifiers import class_name
+from nasc.compiler.ir import Network
+from nasc.compiler.structure import chain, used_inputs
+from nasc.compiler.torch_classes import GeneratedClass, generate, group, named_groups
+from nasc.compiler.torch_text import Construction, call_lines, construct, sequential_lines
+from nasc.compiler.weights import network_state
+
+TEMPLATE = Path(__file__).parent / "templates" / "model.py.jinja"
+
+
+def model_source(network: Network) -> str:
+    """The text of `model.py`: the same for the same network, always; its state dict is `network_state(network)`.
+
+    Raises `NascError` where the network is not one member or has operators that cannot be compiled yet.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    flat = concrete(network)
+    name = class_name(flat.name, ())
+    classes, made = _classes(flat, {name})
+    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    template = Environment(undefined=StrictUndefined, **options).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        name=name,
+        network=flat.name,
+        input_shape=repr((flat.input.channels, *flat.input.spatial)),
+        classes=flat.shape(flat.results[0]).channels if flat.output[0] == "classes" else None,
+        summary=_summary(flat, sum(t.size for t in network_state(network).values() if t.learned)),
+        blocks=classes,
+        helpers=sorted({helper for block in classes for helper in block.helpers} | _helpers(flat)),
+        init=[line for stage in flat.stages for line in _stage_lines(stage, made)],
+        forward=_Forward(flat).lines(),
+        result="torch.Tensor" if len(flat.results) == 1 else "tuple[torch.Tensor, ...]",
+    )
+
+
+def _summary(flat: ConcreteNetwork, parameters: int) -> str:
+    shapes = ", ".join(str(flat.shape(value)) for value in flat.results)
+    shapes += " classes" if flat.output[0] == "classes" else ""
+    return f"`{flat.name}`: {flat.input} to {shapes}; {parameters:,} parameters."
+
+
+def _inline(layer: ConcreteLayer) -> list[Construction] | None:
+    """The modules of a layer that needs no class: a single one, or the head's, one after another."""
+    row = chain(layer.graph)
+    if row is None or not (layer.sequential or len(row) == 1):
+        return None
+    return [construct(step.calls[0]) for step in row]
+
+
+def _helpers(flat: ConcreteNetwork) -> set[str]:
+    rows = [chain(layer.graph) or () for layer in flat.layers() if _inline(layer) is not None]
+    return {call.helper for row in rows for step in row for call in step.calls if call.helper}
+
+
+def _classes(flat: ConcreteNetwork, taken: set[str]) -> tuple[list[GeneratedClass], dict[str, Construction]]:
+    """The classes, and by each layer's path how it is constructed."""
+    groups = group([layer for layer in flat.layers() if _inline(layer) is None])
+    classes: list[GeneratedClass] = []
+    made: dict[str, Construction] = {}
+    for each, name in zip(groups, named_groups(groups, taken), strict=True):
+        generated, constructions = generate(each, name)
+        classes.append(generated)
+        made.update({layer.path: c for layer, c in zip(each.layers, constructions, strict=True)})
+    return classes, made
+
+
+def _stage_lines(stage: ConcreteStage, made: dict[str, Construction]) -> list[str]:
+    """The construction of a stage, each layer with the shape that comes out."""
+    first = stage.layers[0]
+    if first.sequential:
+        return _head_lines(stage.name, first, made)
+    rows = []
+    for layer in stage.layers:
+        inline = _inline(layer)
+        rows.append((inline[0] if inline else made[layer.path], str(layer.graph.result)))
+    return sequential_lines(stage.name, rows)
+
+
+def _head_lines(name: str, head: ConcreteLayer, made: dict[str, Construction]) -> list[str]:
+    row = chain(head.graph)
+    if row is None:
+        return [f"        self.{name} = {made[head.path]}  # {head.graph.result}"]
+    shapes, before = [], str(head.graph.inputs[INPUT])
+    for step in row:
+        shape = str(head.graph.tensor(step.value)) if step.value in head.graph.shapes else before
+        shapes.append(shape if shape != before else "")
+        before = shape
+    return sequential_lines(name, list(zip([construct(step.calls[0]) for step in row], shapes, strict=True)))
+
+
+class _Forward:
+    """The body of the network's `forward`; a stage that is read again later has a variable of its own."""
+
+    def __init__(self, flat: ConcreteNetwork) -> None:
+        self.flat = flat
+        self.variables = {INPUT: "x"}
+        self.last_use = {INPUT: -1}
+        for i, stage in enumerate(flat.stages):
+            for layer in stage.layers:
+                for name in used_inputs(layer.graph):
+                    self.last_use[layer.values[name]] = i
+        for value in flat.results:
+            self.last_use[value] = len(flat.stages)
+
+    def lines(self) -> list[str]:
+        lines: list[str] = []
+        for i, stage in enumerate(self.flat.stages):
+            lines += self._stage(i, stage)
+        results = ", ".join(self.variables[value] for value in self.flat.results)
+        last = self.variables[self.flat.stages[-1].name] if self.flat.stages else ""
+        opening = f"        {last} = "
+        if results == last and lines[-1].startswith(opening):
+            return [*lines[:-1], f"        return {lines[-1].removeprefix(opening)}"]
+        return [*lines, f"        return {results}"]
+
+    def _stage(self, i: int, stage: ConcreteStage) -> list[str]:
+        target = "x" if self._free(i) and self.last_use.get(stage.name, -1) <= i + 1 else stage.name
+        if stage.sides and self._clobbers(stage.layers[1:], target):
+            target = stage.name
+        self.variables[stage.name] = target
+        if not stage.sides:
+            return call_lines(8, f"{target} = self.{stage.name}", [self.variables[stage.source]])
+        lines = []
+        for k, layer in enumerate(stage.layers):
+            arguments = [self.variables[layer.values[n]] for n in used_inputs(layer.graph)]
+            module = f"self.{stage.name}" if layer.sequential else f"self.{stage.name}[{k}]"
+            lines += call_lines(8, f"{target} = {module}", arguments)
+            self.variables[f"{stage.name}.{k}"] = target
+        return lines
+
+    def _free(self, i: int) -> bool:
+        """Is what `x` holds no longer read after stage `i`?"""
+        return not any(name == "x" and self.last_use.get(value, -1) > i for value, name in self.variables.items())
+
+    def _clobbers(self, later: Sequence[ConcreteLayer], target: str) -> bool:
+        read = {layer.values[n] for layer in later for n in used_inputs(layer.graph)}
+        return any(self.variables.get(value) == target for value in read)

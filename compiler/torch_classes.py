@@ -1,0 +1,296 @@
+"""Classes of a generated `model.py`: layers of one structure share a class, and what differs becomes its arguments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from nasc.compiler.concrete import ConcreteLayer
+from nasc.compiler.identifiers import class_name
+from nasc.compiler.ir import Graph
+from nasc.compiler.primitives.forms import Argument, channels_of
+from nasc.compiler.structure import Step, steps, used_inputs
+from nasc.compiler.torch_forward import forward_lines
+from nasc.compiler.torch_text import Construction, call_lines, keyword, sequential_lines
+
+Column = tuple[str, tuple[object, ...]]
+"""What an argument is in each layer of a class, with its kind: equal columns are one parameter."""
+
+_LABELS = {"shortcut": "projected", "gate": "gated", "shuffle": "shuffled"}
+
+
+@dataclass(frozen=True)
+class GeneratedClass:
+    """A class's text in parts. `summary` is its docstring; a signature may take several lines."""
+
+    name: str
+    summary: str
+    signature: list[str]
+    init: list[str]
+    forward_signature: list[str]
+    forward: list[str]
+    helpers: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Group:
+    """Layers of one structure. `rows` has the steps of each; they differ in values of arguments only."""
+
+    layers: list[ConcreteLayer]
+    rows: list[tuple[Step, ...]] = field(default_factory=list)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.rows[0]
+
+    @property
+    def graph(self) -> Graph:
+        return self.layers[0].graph
+
+    def labels(self) -> tuple[str, ...]:
+        """Words for what the structure has, in the order in which they occur."""
+        inputs = used_inputs(self.graph)
+        found: list[str] = []
+        for step in self.steps:
+            found += [_LABELS[name] for name in _LABELS if step.attribute.startswith(name)]
+            if step.expression is not None and step.expression.side == "shortcut":
+                found += ["residual" if name == "in" else "with_skip" for name in step.operands if name in inputs]
+        return tuple(dict.fromkeys(found))
+
+
+def group(layers: Sequence[ConcreteLayer]) -> list[Group]:
+    """The layers by block and structure, in the order in which they first occur."""
+    groups: dict[object, Group] = {}
+    for layer in layers:
+        row = steps(layer.graph)
+        key = (layer.block, _signature(row, layer.graph))
+        found = groups.setdefault(key, Group([]))
+        found.layers.append(layer)
+        found.rows.append(row)
+    return list(groups.values())
+
+
+def _signature(row: Sequence[Step], graph: Graph) -> object:
+    numbers = {name: i for i, name in enumerate(used_inputs(graph))}
+    parts: list[object] = []
+    for step in row:
+        operands = tuple(numbers[name] for name in step.operands)
+        numbers[step.value] = len(numbers)
+        calls = tuple((c.role if c.swappable else c.function, c.role, _kinds(c.arguments)) for c in step.calls)
+        expression = step.expression and (step.expression.template, _kinds(step.expression.arguments))
+        parts.append((operands, step.attribute, calls, expression))
+    return tuple(parts), numbers[graph.output]
+
+
+def _kinds(arguments: Sequence[Argument]) -> tuple[object, ...]:
+    return tuple((a.kind, a.keyword, type(a.value)) for a in arguments)
+
+
+def named_groups(groups: Sequence[Group], taken: set[str]) -> list[str]:
+    """A class name for each group: its block's, with words for what not all classes of the block have."""
+    names: list[str] = []
+    for each in groups:
+        fellows = [set(g.labels()) for g in groups if g.layers[0].block == each.layers[0].block]
+        words = [w for w in each.labels() if not all(w in labels for labels in fellows)]
+        name = class_name("_".join([each.layers[0].block, *words]), taken)
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def generate(each: Group, name: str) -> tuple[GeneratedClass, list[Construction]]:
+    """The class of a group, and how each of its layers is constructed."""
+    return _Writer(each, name).result()
+
+
+class _Writer:
+    def __init__(self, each: Group, name: str) -> None:
+        self.group = each
+        self.name = name
+        self.bases: dict[Column, str] = {}
+        self.names: dict[Column, str] = {}
+        self.attributes: dict[str, str] = {}
+        self._collect()
+
+    def result(self) -> tuple[GeneratedClass, list[Construction]]:
+        layers, block = self.group.layers, self.group.layers[0].block
+        words = [word.replace("_", " ") for word in self.group.labels()]
+        uses = f"{len(layers)} layer{'s' if len(layers) > 1 else ''}"
+        parameters = [f"{n}: {_annotation(column)}" for column, n in self.names.items()]
+        used = used_inputs(self.group.graph)
+        inputs = ("x", *_numbered(["skip"] * (len(used) - 1)))
+        made = GeneratedClass(
+            self.name,
+            f"Block `{block}`{': ' + ', '.join(words) if words else ''}; {uses}.",
+            call_lines(4, "def __init__", ["self", *parameters], " -> None:"),
+            self._init(),
+            call_lines(4, "def forward", ["self", *(f"{n}: torch.Tensor" for n in inputs)], " -> torch.Tensor:"),
+            forward_lines(self.group.steps, self._apply, dict(zip(used, inputs, strict=True)), self.group.graph.output),
+            tuple(c.helper for step in self.group.steps for c in step.calls if c.helper),
+        )
+        return made, [self._construction(i) for i in range(len(layers))]
+
+    # ------------------------------------------------------------------------------------ parameters
+
+    def _columns(self) -> Iterator[tuple[Column, str]]:
+        """Each argument's column and the name it would have as a parameter."""
+        for i, step in enumerate(self.group.steps):
+            for j, call in enumerate(step.calls):
+                if call.swappable:
+                    yield self._functions(i, j), "act"
+                for k, argument in enumerate(call.arguments):
+                    yield self._column(i, j, k), _base(argument.kind, step)
+            for k, argument in enumerate(step.expression.arguments if step.expression else ()):
+                yield self._column(i, -1, k), argument.kind
+
+    def _column(self, i: int, j: int, k: int) -> Column:
+        found = [_arguments(row[i], j)[k] for row in self.group.rows]
+        return found[0].kind, tuple(a.value for a in found)
+
+    def _functions(self, i: int, j: int) -> Column:
+        return "act", tuple(row[i].calls[j].function for row in self.group.rows)
+
+    def _ends(self) -> dict[Column, str]:
+        """The columns of the widths that come in and go out."""
+        first = used_inputs(self.group.graph)[0]
+        graphs = [layer.graph for layer in self.group.layers]
+        into = ("channels", tuple(channels_of(g.tensor(first)) for g in graphs))
+        out = ("channels", tuple(channels_of(g.result) for g in graphs))
+        return {into: "channels"} if into == out else {into: "in_channels", out: "out_channels"}
+
+    def _collect(self) -> None:
+        """Decide which columns are parameters: those that differ, and where any does, the widths in and out."""
+        columns = list(self._columns())
+        ends = self._ends()
+        if any(_varies(column) for column, _ in columns):
+            present = {column for column, _ in columns}
+            self.bases.update({column: name for column, name in ends.items() if column in present})
+        kernels = {column for column, base in columns if base == "kernel" and _varies(column)}
+        for column, base in columns:
+            if _varies(column) and not any(_half(column, kernel) for kernel in kernels):
+                self.bases.setdefault(column, base)
+        self.names = dict(zip(self.bases, _numbered(list(self.bases.values())), strict=True))
+
+    def _construction(self, i: int) -> Construction:
+        arguments = []
+        for column, name in self.names.items():
+            value = column[1][i]
+            text = value if isinstance(value, str) else repr(value)
+            arguments.append(text if name.endswith("channels") and column in self._ends() else keyword(name, text))
+        return Construction(self.name, tuple(arguments))
+
+    # ------------------------------------------------------------------------------------ the text
+
+    def _text(self, column: Column, kernel: Column | None) -> str:
+        if column in self.names:
+            return self.names[column]
+        if kernel is not None and _half(column, kernel) and _varies(kernel):
+            return f"{self.names[kernel]} // 2"
+        return repr(column[1][0])
+
+    def _made(self, i: int, j: int) -> Construction:
+        call = self.group.steps[i].calls[j]
+        function = call.function
+        if call.swappable:
+            function = self.names.get(self._functions(i, j), function)
+        columns = [self._column(i, j, k) for k in range(len(call.arguments))]
+        kernel = next((column for column in columns if column[0] == "kernel"), None)
+        written = [
+            keyword(argument.keyword, self._text(column, kernel))
+            for argument, column in zip(call.arguments, columns, strict=True)
+            if any(value != argument.default for value in column[1])
+        ]
+        return Construction(function, tuple(written))
+
+    def _init(self) -> list[str]:
+        lines: list[str] = []
+        self._name_activations()
+        for column in self._kept():
+            lines.append(f"        self.{self.names[column]} = {self.names[column]}")
+        written: set[str] = set()
+        for i, step in enumerate(self.group.steps):
+            if step.expression is not None:
+                continue
+            attribute = self._attribute(step)
+            if attribute in written:
+                continue
+            written.add(attribute)
+            made = [self._made(i, j) for j in range(len(step.calls))]
+            if len(made) > 1:
+                lines += sequential_lines(attribute, [(m, "") for m in made])
+            else:
+                lines += call_lines(8, f"self.{attribute} = {made[0].function}", made[0].arguments)
+        return lines
+
+    def _kept(self) -> dict[Column, None]:
+        """The parameters that `forward` needs."""
+        return {
+            column: None
+            for i, step in enumerate(self.group.steps)
+            if step.expression is not None
+            for k in range(len(step.expression.arguments))
+            if (column := self._column(i, -1, k)) in self.names
+        }
+
+    def _name_activations(self) -> None:
+        """Activations made alike are one attribute."""
+        made: dict[Construction, list[str]] = {}
+        for i, step in enumerate(self.group.steps):
+            if step.swappable:
+                made.setdefault(self._made(i, 0), []).append(step.value)
+        for name, values in zip(_numbered(["act"] * len(made)), made.values(), strict=True):
+            self.attributes.update(dict.fromkeys(values, name))
+
+    def _attribute(self, step: Step) -> str:
+        return self.attributes.get(step.value, step.attribute)
+
+    def _apply(self, step: Step, operands: Sequence[str]) -> str:
+        if step.expression is None:
+            return f"self.{self._attribute(step)}({operands[0]})"
+        i = self.group.steps.index(step)
+        texts = {}
+        for k, argument in enumerate(step.expression.arguments):
+            column = self._column(i, -1, k)
+            texts[argument.keyword] = f"self.{self.names[column]}" if column in self.names else repr(column[1][0])
+        return step.expression.template.format(*operands, **texts)
+
+
+def _arguments(step: Step, j: int) -> tuple[Argument, ...]:
+    if j >= 0:
+        return step.calls[j].arguments
+    return step.expression.arguments if step.expression is not None else ()
+
+
+def _base(kind: str, step: Step) -> str:
+    if kind != "channels":
+        return kind
+    return f"{step.attribute}_channels" if len(step.calls) > 1 else "hidden"
+
+
+def _varies(column: Column) -> bool:
+    return len(set(column[1])) > 1
+
+
+def _half(column: Column, kernel: Column) -> bool:
+    """Is the column the padding that keeps the size for every one of these (odd) kernels?"""
+    return column[0] == "padding" and all(
+        isinstance(k, int) and p == k // 2 for p, k in zip(column[1], kernel[1], strict=True)
+    )
+
+
+def _annotation(column: Column) -> str:
+    kind, values = column
+    if kind == "act":
+        return "type[nn.Module]"
+    return "tuple[int, int]" if isinstance(values[0], tuple) else type(values[0]).__name__
+
+
+def _numbered(bases: Sequence[str]) -> list[str]:
+    """Each name once: numbered where it occurs more than once."""
+    total, seen = Counter(bases), Counter[str]()
+    names = []
+    for base in bases:
+        seen[base] += 1
+        names.append(f"{base}{seen[base]}" if total[base] > 1 else base)
+    return names

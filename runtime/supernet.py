@@ -1,0 +1,168 @@
+"""The modules that a generated SuperNet is built from: Prunodes and stochastic layers.
+
+Sources are sections, equations and the algorithm of PruNet, "Tiered Pruning for Efficient Differentiable
+Inference-aware Neural Architecture Search".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nasc.runtime.prefix import PrefixBatchNorm1d, PrefixBatchNorm2d, PrefixConv2d, PrefixLinear, prefix
+
+__all__ = [
+    "PrefixBatchNorm1d",
+    "PrefixBatchNorm2d",
+    "PrefixConv2d",
+    "PrefixLinear",
+    "Prunode",
+    "StochasticLayer",
+    "divisible",
+    "prefix",
+]
+
+
+def divisible(value: float, divisor: int) -> int:
+    """The nearest multiple of `divisor`, never more than 10 % down (the mobile networks' rule)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if 10 * rounded < 9 * value else rounded
+
+
+class Prunode(nn.Module):
+    """A block with a hidden width under search: two candidates that share all weights, a small and a large one (3.2.1).
+
+    `block(x, widths)` gives the block's output for each hidden width asked for; the two differ in nothing but how many
+    of the hidden channels they use. Output and cost are averages weighted by Gumbel-Softmax over 0 for the small and
+    `theta` for the large candidate. Batch norm after the hidden channels is shared too, so it sees both in turn.
+    """
+
+    def __init__(self, block: nn.Module, widths: Sequence[int]) -> None:
+        """`widths`: the hidden widths that may be chosen, ascending, at least two."""
+        super().__init__()
+        self.block = block
+        self.widths = tuple(widths)
+        self.theta = nn.Parameter(torch.zeros(()))
+        self.small, self.large = self.widths[0], self.widths[-1]
+        self.costs: dict[int, float] = {}
+        """The block's cost at each of its widths; until it is set, the cost is 0."""
+
+    def forward(self, x: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+        """The mixed output of N×C×H×W, and the expected cost."""
+        outputs = self.block(x, (self.small, self.large))
+        weights = gumbel_softmax(torch.stack([torch.zeros_like(self.theta), self.theta]), tau)
+        costs = weights.new_tensor([self.costs.get(self.small, 0.0), self.costs.get(self.large, 0.0)])
+        return weights[0] * outputs[0] + weights[1] * outputs[1], weights @ costs
+
+    def chosen(self) -> int:
+        """The more probable of the two widths; the small one where they are even."""
+        return self.large if self.theta.item() > 0 else self.small
+
+
+class StochasticLayer(nn.Module):
+    """Candidates of which one is to stay, and the skip that may take the layer's place (3.2.2, 3.2.3).
+
+    Candidates are known by their number; `alive` are those not yet removed. The skip is no candidate at first: it comes
+    in with `replace_by_skip`. `theta` holds an architecture weight per candidate, 1/N at first, and the skip's last.
+    """
+
+    def __init__(self, address: str, candidates: Sequence[nn.Module], *, skippable: bool = False) -> None:
+        super().__init__()
+        self.address = address
+        self.skippable = skippable
+        self.count = len(candidates)
+        self.candidates = nn.ModuleDict({str(i): candidate for i, candidate in enumerate(candidates)})
+        self.theta = nn.Parameter(torch.full((self.count + 1,), 1.0 / self.count))
+        self.skip = False
+        self.phi, self.lambda_, self.tau = 1.0, 1.0, 1.0
+        self.costs: dict[int, float] = {}
+        """The cost of each candidate that is no Prunode."""
+        self.cost = torch.zeros(())
+        """The expected cost of the last forward pass, eq. 5."""
+
+    @property
+    def alive(self) -> list[int]:
+        """The numbers of the candidates that are left; the skip's number is `count`."""
+        return [int(name) for name in self.candidates] + ([self.count] if self.skip else [])
+
+    @property
+    def skip_number(self) -> int:
+        return self.count
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Eq. 3: N×C×H×W to the candidates' outputs weighted by Gumbel-Softmax coefficients; sets `cost`."""
+        alive = self.alive
+        if len(alive) == 1:
+            output, self.cost = self._candidate(alive[0], x)
+            return output
+        weights = gumbel_softmax(self.theta[alive], self.tau)
+        results = [self._candidate(number, x) for number in alive]
+        scales = self._scales(alive)
+        self.cost = torch.stack([weight * cost for weight, (_, cost) in zip(weights, results, strict=True)]).sum()
+        terms = [weight * scale * y for weight, scale, (y, _) in zip(weights, scales, results, strict=True)]
+        return torch.stack(terms).sum(0) if len(terms) > 2 else terms[0] + terms[1]
+
+    def _scales(self, alive: list[int]) -> list[float]:
+        """phi for the skip and lambda for the block while both are there, else 1."""
+        if not self.skip:
+            return [1.0] * len(alive)
+        return [self.phi if number == self.count else self.lambda_ for number in alive]
+
+    def _candidate(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        if number == self.count:
+            return x, self.theta.new_zeros(())
+        candidate = self.candidates[str(number)]
+        if isinstance(candidate, Prunode):
+            output, cost = candidate(x, self.tau)
+            return output, cost
+        return candidate(x), self.theta.new_tensor(self.costs.get(number, 0.0))
+
+    def probabilities(self) -> dict[int, float]:
+        """How probable each of those alive is: softmax(theta), whatever tau (the most probable after Gumbel noise)."""
+        alive = self.alive
+        return dict(zip(alive, self.theta.detach()[alive].softmax(0).tolist(), strict=True))
+
+    def remove(self, number: int) -> nn.Module | None:
+        """Take a candidate, or the skip, out; returns the candidate's module. The last one cannot be removed."""
+        if len(self.alive) == 1:
+            raise ValueError(f"{self.address}: the last candidate stays")
+        if number == self.count:
+            self.skip = False
+            return None
+        return self.candidates.pop(str(number))
+
+    def replace_by_skip(self, number: int | None = None) -> nn.Module | None:
+        """Put the skip in the place of a candidate, as probable as the one that is left (chosen: not printed).
+
+        Without a number nothing is removed: the layer had one candidate from the start.
+        """
+        removed = self.remove(number) if number is not None else None
+        (left,) = self.alive
+        self.skip = True
+        with torch.no_grad():
+            self.theta[self.count] = self.theta[left]
+        return removed
+
+    def chosen(self) -> int:
+        """The most probable of those alive; where several are even, the first, and a block before the skip."""
+        found = self.probabilities()
+        return max(found, key=lambda number: (found[number], -number))
+
+    def prunodes(self) -> dict[int, Prunode]:
+        """The candidates that are left and have a width under search."""
+        return {int(name): module for name, module in self.candidates.items() if isinstance(module, Prunode)}
+
+
+def gumbel_softmax(theta: Tensor, tau: float) -> Tensor:
+    """Eq. 4: coefficients of architecture weights (n), drawn with the global random generator. They sum to 1."""
+    # Drawn on the CPU, so that a run on a GPU sees the same noise.
+    noise = -torch.empty(theta.shape).exponential_().log()
+    return functional.softmax((theta + noise.to(theta.device)) / tau, dim=0)
+
+
+def stochastic_layers(supernet: nn.Module) -> dict[str, StochasticLayer]:
+    """The stochastic layers by address, in order."""
+    return {module.address: module for module in supernet.modules() if isinstance(module, StochasticLayer)}
