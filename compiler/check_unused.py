@@ -56,9 +56,11 @@ def _lets(space: syntax.Space, diagnostics: Diagnostics) -> None:
 def _reached(module: Module, names: frozenset[str]) -> set[str]:
     """The blocks that are used, directly or by other blocks."""
     used: set[str] = set()
-    waiting = [*names, *(i.block for i in module.space.items if isinstance(i, syntax.Default) and i.block)] if (
-        module.space
-    ) else [*names]
+    waiting = (
+        [*names, *(i.block for i in module.space.items if isinstance(i, syntax.Default) and i.block)]
+        if (module.space)
+        else [*names]
+    )
     while waiting:
         name = waiting.pop()
         if name in module.blocks and name not in used:

@@ -62,8 +62,8 @@ def _places(network: Network) -> list[_Place] | None:
     places: list[_Place] = []
     for stage in network.stages:
         least = len(stage.layers) if stage.depth is None else int(stage.depth.domain.first)
-        free = stage.layers[max(least - 1, 0) :]
-        if stage.depth is not None and len({l.variants for l in free[1:]}) > 1:
+        free = stage.layers[max(least - 1, 0) :]  # the last that must be, and those that may be
+        if stage.depth is not None and any(layer.variants != free[1].variants for layer in free[2:]):
             return None
         for index, layer in enumerate(stage.layers):
             empty = all(not v.graph.nodes for v in layer.variants)

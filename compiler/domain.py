@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Annotated
@@ -11,11 +12,14 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 from nasc.compiler.expr import Rational, exact
 
 
+_RATIONAL = re.compile(r"-?[0-9]{1,200}(/[1-9][0-9]{0,199})?")
+
+
 def _read(value: object) -> Rational:
     if isinstance(value, bool) or not isinstance(value, int | Fraction | str):
         raise ValueError("not an exact number")
-    if isinstance(value, str) and len(value) > 200:
-        raise ValueError("a number of more than 200 digits")
+    if isinstance(value, str) and not _RATIONAL.fullmatch(value):
+        raise ValueError("not an exact number")
     return exact(Fraction(value))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from nasc.compiler.build import Builder, unique
 from nasc.compiler.domain import Domain
-from nasc.compiler.evaluate import Evaluator, World
+from nasc.compiler.evaluate import Evaluator, World, source_text
 from nasc.compiler.expr import Rational, bounds, variable, variables
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
 from nasc.compiler.layers import Header, LayerText, depth_domain, layer_texts, read_header
@@ -320,7 +320,7 @@ class Elaborator:
                 results.append((_empty_variant(path), absent_like(out.shape)))
                 taken.append(frozenset(f"?{a}" for a in path.reads if a in self.partitions))
                 continue
-            variant = builder.finish(out, _block_name(callee), present)
+            variant = builder.finish(out, _block_name(callee, path), present)
             if any(v is not None and v.graph == variant.graph and v.decisions == variant.decisions for v, _ in results):
                 continue
             results.append((variant, variant.graph.result))
@@ -398,8 +398,12 @@ def _head_text(head: syntax.Head) -> LayerText:
     return LayerText("head", 0, call, {}, None, "no", head.span, ())
 
 
-def _block_name(callee: syntax.Call | syntax.Choice | None) -> str:
-    return callee.name if isinstance(callee, syntax.Call) else "" if callee is None else "one of"
+def _block_name(callee: syntax.Call | syntax.Choice | None, path: Path) -> str:
+    """The block's name, or the chosen candidate's first one."""
+    if isinstance(callee, syntax.Choice):
+        chosen = path.chosen.get("of", source_text(callee.candidates[0]))
+        return chosen.split("{")[0].split("(")[0].split()[0]
+    return callee.name if callee is not None else ""
 
 
 def _ref(name: str, tensor: Tensor) -> TensorRef:

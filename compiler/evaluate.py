@@ -357,6 +357,8 @@ class Evaluator:
             return self._ratio(given, instance.input)
         if declared is not None and declared.kind == "tensor":
             return self.tensor(given.value, given.scope, given.address)
+        if name == instance.block.width:  # a set of widths stays one decision
+            return self.value_symbolic(given.value, given.scope, given.address)
         return self.value(given.value, given.scope, given.address)
 
     def _missing(self, instance: Instance, name: str, span: Span) -> Mistake:

@@ -338,6 +338,10 @@ def parse_size(text: str) -> Size:
     return size
 
 
+MAX_POWER = 16
+_ARGUMENTS = {"round": 1, "floor": 1, "ceil": 1, "sum": 1, "divisible": 2}
+
+
 class _Reader:
     """Recursive descent over sums of products of powers."""
 
@@ -380,8 +384,8 @@ class _Reader:
             return base
         negative = self.take("-")
         number, _, _ = self.current
-        if number is None or len(number) > 2:
-            raise ValueError("a power must be a small number")
+        if number is None or not number.isdigit() or not 0 < int(number[:3]) <= MAX_POWER or not isinstance(base, Expr):
+            raise ValueError("a power must be a small number, and its base a decision")
         self.advance()
         result = reduce(multiply, [base] * int(number), 1)
         return divide(1, result) if negative else result
@@ -390,6 +394,8 @@ class _Reader:
         number, name, symbol = self.current
         self.advance()
         if number is not None:
+            if len(number) > 400 or number.endswith("/0"):
+                raise ValueError("a number that is too long")
             return exact(Fraction(number))
         if name is None:
             raise ValueError(f"unexpected {symbol!r} in a size")
@@ -402,6 +408,8 @@ class _Reader:
             arguments.append(self.total())
         if not self.take(")"):
             raise ValueError("a missing `)` in a size")
+        if len(arguments) != _ARGUMENTS.get(name, max(2, len(arguments))):
+            raise ValueError(f"{name!r} with {len(arguments)} arguments in a size")
         if name == "sum":
             return Expr(((((Function("sum", tuple(arguments)), 1),), Fraction(1)),))
         return function(name, *arguments)

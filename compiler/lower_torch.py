@@ -26,9 +26,10 @@ def model_source(network: Network) -> str:
     flat = concrete(network)
     name = class_name(flat.name, ())
     classes, made = _classes(flat, {name})
-    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    template = Environment(undefined=StrictUndefined, **options).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         name=name,
         network=flat.name,
         input_shape=repr((flat.input.channels, *flat.input.spatial)),

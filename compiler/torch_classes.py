@@ -101,10 +101,10 @@ def named_groups(groups: Sequence[Group], taken: set[str]) -> list[str]:
 
 def generate(each: Group, name: str) -> tuple[GeneratedClass, list[Construction]]:
     """The class of a group, and how each of its layers is constructed."""
-    return _Writer(each, name).result()
+    return ClassWriter(each, name).result()
 
 
-class _Writer:
+class ClassWriter:
     def __init__(self, each: Group, name: str) -> None:
         self.group = each
         self.name = name
@@ -126,7 +126,7 @@ class _Writer:
             call_lines(4, "def __init__", ["self", *parameters], " -> None:"),
             self._init(),
             call_lines(4, "def forward", ["self", *(f"{n}: torch.Tensor" for n in inputs)], " -> torch.Tensor:"),
-            forward_lines(self.group.steps, self._apply, dict(zip(used, inputs, strict=True)), self.group.graph.output),
+            forward_lines(self.group.steps, self.apply, dict(zip(used, inputs, strict=True)), self.group.graph.output),
             tuple(c.helper for step in self.group.steps for c in step.calls if c.helper),
         )
         return made, [self._construction(i) for i in range(len(layers))]
@@ -134,15 +134,20 @@ class _Writer:
     # ------------------------------------------------------------------------------------ parameters
 
     def _columns(self) -> Iterator[tuple[Column, str]]:
-        """Each argument's column and the name it would have as a parameter."""
+        """Each argument's column and the name it would have as a parameter (none where it follows from another)."""
         for i, step in enumerate(self.group.steps):
             for j, call in enumerate(step.calls):
                 if call.swappable:
                     yield self._functions(i, j), "act"
-                for k, argument in enumerate(call.arguments):
-                    yield self._column(i, j, k), _base(argument.kind, step)
+                found = self._call_columns(i, j)
+                kernel = _kernel(found)
+                for column in found:
+                    yield column, "" if _follows(column, kernel) else _base(column[0], step)
             for k, argument in enumerate(step.expression.arguments if step.expression else ()):
                 yield self._column(i, -1, k), argument.kind
+
+    def _call_columns(self, i: int, j: int) -> list[Column]:
+        return [self._column(i, j, k) for k in range(len(self.group.steps[i].calls[j].arguments))]
 
     def _column(self, i: int, j: int, k: int) -> Column:
         found = [_arguments(row[i], j)[k] for row in self.group.rows]
@@ -166,9 +171,8 @@ class _Writer:
         if any(_varies(column) for column, _ in columns):
             present = {column for column, _ in columns}
             self.bases.update({column: name for column, name in ends.items() if column in present})
-        kernels = {column for column, base in columns if base == "kernel" and _varies(column)}
         for column, base in columns:
-            if _varies(column) and not any(_half(column, kernel) for kernel in kernels):
+            if _varies(column) and base:
                 self.bases.setdefault(column, base)
         self.names = dict(zip(self.bases, _numbered(list(self.bases.values())), strict=True))
 
@@ -183,19 +187,17 @@ class _Writer:
     # ------------------------------------------------------------------------------------ the text
 
     def _text(self, column: Column, kernel: Column | None) -> str:
-        if column in self.names:
-            return self.names[column]
-        if kernel is not None and _half(column, kernel) and _varies(kernel):
+        if kernel is not None and _follows(column, kernel):
             return f"{self.names[kernel]} // 2"
-        return repr(column[1][0])
+        return self.names.get(column) or repr(column[1][0])
 
     def _made(self, i: int, j: int) -> Construction:
         call = self.group.steps[i].calls[j]
         function = call.function
         if call.swappable:
             function = self.names.get(self._functions(i, j), function)
-        columns = [self._column(i, j, k) for k in range(len(call.arguments))]
-        kernel = next((column for column in columns if column[0] == "kernel"), None)
+        columns = self._call_columns(i, j)
+        kernel = _kernel(columns)
         written = [
             keyword(argument.keyword, self._text(column, kernel))
             for argument, column in zip(call.arguments, columns, strict=True)
@@ -245,7 +247,7 @@ class _Writer:
     def _attribute(self, step: Step) -> str:
         return self.attributes.get(step.value, step.attribute)
 
-    def _apply(self, step: Step, operands: Sequence[str]) -> str:
+    def apply(self, step: Step, operands: Sequence[str]) -> str:
         if step.expression is None:
             return f"self.{self._attribute(step)}({operands[0]})"
         i = self.group.steps.index(step)
@@ -272,11 +274,15 @@ def _varies(column: Column) -> bool:
     return len(set(column[1])) > 1
 
 
-def _half(column: Column, kernel: Column) -> bool:
-    """Is the column the padding that keeps the size for every one of these (odd) kernels?"""
-    return column[0] == "padding" and all(
-        isinstance(k, int) and p == k // 2 for p, k in zip(column[1], kernel[1], strict=True)
-    )
+def _kernel(columns: Sequence[Column]) -> Column | None:
+    return next((column for column in columns if column[0] == "kernel"), None)
+
+
+def _follows(column: Column, kernel: Column | None) -> bool:
+    """Is the column half of a kernel that varies: the padding that keeps the size?"""
+    if column[0] != "padding" or kernel is None or not _varies(kernel):
+        return False
+    return all(isinstance(k, int) and p == k // 2 for p, k in zip(column[1], kernel[1], strict=True))
 
 
 def _annotation(column: Column) -> str:

@@ -87,8 +87,10 @@ class Trivia:
         """Whether the comment at `offset` stands behind a token of its line."""
         return "\n" not in self.text[self._ink_before(offset) : offset] and self._ink_before(offset) > 0
 
-    def column(self, offset: int) -> int:
-        return offset - (self.text.rfind("\n", 0, offset) + 1)
+    def column(self, offset: int, code: str) -> int:
+        """The column of a comment behind code of its own line; 0 where another code stood there."""
+        start = self.text.rfind("\n", 0, offset) + 1
+        return offset - start if self.text[start:offset].split() == code.split() else 0
 
 
 @dataclass
@@ -140,7 +142,7 @@ def _place(
         if last == following:
             woven[last].within.append(text)
         elif trailing and woven[last].behind is None and not _has_above(woven, following, rest):
-            woven[last].behind = (text, trivia.column(start))
+            woven[last].behind = (text, trivia.column(start, woven[last].line.text))
         elif following == len(woven):
             rest.append((text, apart))
         else:
@@ -192,15 +194,20 @@ def _join(woven: Sequence[_Woven], rest: Sequence[tuple[str, bool]]) -> list[str
     return _align(printed)
 
 
+def _place_of_comment(line: _Printed) -> tuple[int, bool] | None:
+    """What adjacent lines must have in common for a common column: indentation, and whether they only close a phrase."""
+    return (Line(line.text).indent, line.text.lstrip().startswith("}")) if line.comment else None
+
+
 def _align(printed: Sequence[_Printed]) -> list[str]:
     """Append trailing comments: those of adjacent lines of one indentation share a column.
 
     It is the column they share in the source where the code leaves room for it, else the first one that is free.
     """
     aligned: list[str] = []
-    for indent, group in groupby(printed, key=lambda line: Line(line.text).indent if line.comment else None):
+    for place, group in groupby(printed, key=_place_of_comment):
         run = list(group)
-        if indent is None:
+        if place is None:
             aligned += [line.text for line in run]
             continue
         free = max(len(line.text) for line in run) + len(GAP)

@@ -25,7 +25,7 @@ class Source:
     """A text and the name it is shown under."""
 
     name: str
-    text: str
+    text: str = field(repr=False)
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column, both from 1, of a character offset."""

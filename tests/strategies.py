@@ -17,10 +17,15 @@ NOWHERE = Span(BUILT, 0, 0)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 # Among them names that begin like reserved words, or are all of a number's exponent.
+# fmt: off
 NAMES = st.sampled_from(
-    """a kernel stride act swish expand se hidden conv irb fused_irb take w1 same_shape identity inf a_rather_long_name_of_it
-    xx x2 X _ e3 inn nas_ layers ofx""".split()
+    [
+        "a", "kernel", "stride", "act", "swish", "expand", "se", "hidden", "conv", "irb", "fused_irb",
+        "take", "w1", "same_shape", "identity", "inf", "a_rather_long_name_of_it", "xx", "x2", "X", "_",
+        "e3", "inn", "nas_", "layers", "ofx",
+    ]
 )
+# fmt: on
 NUMBERS = st.sampled_from(["0", "1", "3", "24", "007", "1280", "0.5", "0.50", "1e-3", "5E+2", "1.25e-6", "400e6"])
 STRINGS = st.text(st.characters(codec="utf-8", exclude_characters='"\\\n\r'), max_size=8)
 

@@ -106,7 +106,7 @@ def test_there_are_files_to_format() -> None:
 SEEDS = f"seed {{{', '.join(map(str, range(100, 130)))}}}"
 RULES = {
     "header, commas, semicolons and needless braces": (
-        "space s { input image 3 x 8 x 8; output classes 10; default {a 1, b 2,}; stage one conv {} -> 8; }",
+        "space s { input image 3 x 8 x 8; output classes 10; default {a 1, b 2,}; stage stem conv {} -> 8; }",
         """
         nas 1
 
@@ -114,7 +114,7 @@ RULES = {
           input   image 3 x 8 x 8
           output  classes 10
           default { a 1  b 2 }
-          stage one  conv  -> 8
+          stage stem  conv  -> 8
         }
         """,
     ),
@@ -262,8 +262,8 @@ RULES = {
         }
 
         search p {
-          seed {100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120,
-                121, 122, 123, 124, 125, 126, 127, 128, 129}
+          seed {100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121,
+                122, 123, 124, 125, 126, 127, 128, 129}
         }
         """,
     ),
@@ -424,7 +424,7 @@ network n {
     layer 2 .. 3 one of { u { a 1 }  v }
     // end of rows
   }  // after bb
-  stage c   conv                                               // dropped braces
+  stage c   conv  // dropped braces
   // h
   head      conv { kernel 1 } -> 3  // conv
           | linear  // linear
@@ -436,7 +436,16 @@ network n {
 
 
 def test_trailing_comments_share_a_column_that_is_free() -> None:
-    source = "nas 1\n\nspace s {{\n  let a = 1{}// one\n  let b = 1000{}// two\n  let c = 2\n  let d = 3         // far\n}}\n"
+    source = """\
+nas 1
+
+space s {{
+  let a = 1{}// one
+  let b = 1000{}// two
+  let c = 2
+  let d = 3         // far
+}}
+"""
     assert format_text(source.format(" ", " " * 6)) == source.format(" " * 5, " " * 2)
 
 
@@ -488,27 +497,28 @@ def test_a_bad_result_is_never_returned(spoil: Any, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "text",
-    """\
-160/24
-(1 + 2) / 4
-in.channels / 4
-not (a and b) or c
-(not a) == b
-a - (b - c)
--1e-3
-1.50
-{3, 5}
-{0 .. 8 step 2, [1, 6)}
-(0, 8]
-3 x 224 x 224
-"a  // b"
-f(1, k = 2)
-f()
-f(in | a, one of { b })
-bn { eps 1e-3 }
-bn {}
-one of { a { k 1 } | take -> 1 .. full  b(2) when x2 > 1 } by add
-((a | b) | (c | d) -> 8)""".split("\n"),
+    [
+        "160/24",
+        "(1 + 2) / 4",
+        "in.channels / 4",
+        "not (a and b) or c",
+        "(not a) == b",
+        "a - (b - c)",
+        "-1e-3",
+        "1.50",
+        "{3, 5}",
+        "{0 .. 8 step 2, [1, 6)}",
+        "(0, 8]",
+        "3 x 224 x 224",
+        '"a  // b"',
+        "f(1, k = 2)",
+        "f()",
+        "f(in | a, one of { b })",
+        "bn { eps 1e-3 }",
+        "bn {}",
+        "one of { a { k 1 } | take -> 1 .. full  b(2) when x2 > 1 } by add",
+        "((a | b) | (c | d) -> 8)",
+    ],
 )
 def test_print_value(text: str) -> None:
     assert print_value(parse_setting(text)) == text

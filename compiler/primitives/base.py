@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from nasc.compiler.expr import Size, add, divide, function, multiply
+from nasc.compiler.expr import Expr, Size, add, divide, function, multiply
 from nasc.compiler.ir import Node, Tensor
 from nasc.compiler.primitives.forms import OnnxBuilder, StateTensor, TorchForm
 
@@ -140,3 +140,9 @@ def positive(value: int, what: str) -> int:
     if value < 1:
         raise ShapeError("E0322", f"the {what} must be at least 1, not {value}")
     return value
+
+
+def whole_from(size: Size, least: int, what: str, operator: str) -> None:
+    """Refuse a known size that is not a whole number from `least` on."""
+    if not isinstance(size, Expr) and (size != int(size) or size < least):
+        raise ShapeError("E0322", f"the {what} of `{operator}` must be a whole number of at least {least}, not {size}")

@@ -18,6 +18,7 @@ from nasc.compiler.primitives.base import (
     positive,
     require_image,
     same_padding,
+    whole_from,
     window,
 )
 from nasc.compiler.primitives.forms import Argument, Call, OnnxBuilder, StateTensor, TorchForm, channels_of, square
@@ -30,8 +31,13 @@ def _slide(use: Use, operator: str, extra_stride_padding: bool) -> tuple[dict[st
     stride = positive(use.whole(use.arguments["stride"]), "stride")
     dilation = use.arguments.get("dilation", 1)
     given = use.arguments["padding"]
+    for side in kernel:
+        whole_from(side, 1, "kernel", operator)
+    whole_from(dilation, 1, "dilation", operator)
     around = stride if extra_stride_padding else 1
     padding = tuple(same_padding(k, around, dilation) for k in kernel) if given == "same" else pair(given)
+    for side in padding:
+        whole_from(side, 0, "padding", operator)
     attributes: dict[str, object] = {"kernel": kernel, "stride": (stride, stride), "padding": padding}
     return (
         attributes,
@@ -61,6 +67,7 @@ class Conv2d(Primitive):
             raise ShapeError("E0323", "`conv2d` needs a number of filters", "write `conv2d(3) -> 64`")
         attributes, height, width = _slide(use, self.name, extra_stride_padding=True)
         groups = use.arguments["groups"]
+        whole_from(groups, 1, "number of groups", self.name)
         for channels in (use.input.channels, use.width):
             share = divide(channels, groups)
             if not isinstance(share, Expr) and share != int(share):
@@ -194,6 +201,10 @@ class _Pool(Primitive):
 
     def infer(self, use: Use) -> Inferred:
         attributes, height, width = _slide(use, self.name, extra_stride_padding=False)
+        for size, padding in zip(pair(use.arguments["kernel"]), pair(attributes["padding"]), strict=True):
+            if not isinstance(size, Expr) and not isinstance(padding, Expr) and 2 * padding > size:
+                message = f"`{self.name}` pads by {padding}, which is more than half of its kernel of {size}"
+                raise ShapeError("E0322", message)
         return attributes, Tensor.model_construct(
             channels=use.input.channels, height=height, width=width, tokens=None, ids=False
         )
@@ -226,9 +237,7 @@ class GlobalPool(Primitive):
         if not image and use.input.tokens is None:
             raise ShapeError("E0320", "`global_pool` needs an image or a sequence, but its input is a vector")
         side = 1 if image else None
-        return {}, Tensor.model_construct(
-            channels=use.input.channels, height=side, width=side, tokens=None, ids=False
-        )
+        return {}, Tensor.model_construct(channels=use.input.channels, height=side, width=side, tokens=None, ids=False)
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return (Call("nn.AdaptiveAvgPool2d", (Argument("size", 1),), "pool"),)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from nasc.compiler.expr import Expr, Size, add, divide, function, multiply
 from nasc.compiler.ir import Node, Tensor
-from nasc.compiler.primitives.base import REQUIRED, Inferred, Primitive, ShapeError, Use, require_image
+from nasc.compiler.primitives.base import REQUIRED, Inferred, Primitive, ShapeError, Use, require_image, whole_from
 from nasc.compiler.primitives.forms import Argument, Call, Expression, OnnxBuilder, TorchForm, channels_of
 
 
@@ -157,6 +157,7 @@ class Shuffle(Primitive):
     def infer(self, use: Use) -> Inferred:
         require_image(use.input, self.name)
         groups = use.arguments["groups"]
+        whole_from(groups, 1, "number of groups", self.name)
         share = divide(use.input.channels, groups)
         if not isinstance(share, Expr) and share != int(share):
             raise ShapeError("E0324", f"{use.input.channels} channels do not divide into {groups} groups")

@@ -1,0 +1,274 @@
+"""A space as `supernet.py` and `search.py`: every candidate of every layer, and the module that searches them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from nasc.compiler.concrete import INPUT, ConcreteLayer
+from nasc.compiler.identifiers import attribute_name, checked, class_name
+from nasc.compiler.ir import Network
+from nasc.compiler.methods.prunet import PrunetOptions
+from nasc.compiler.methods.relax import Candidate, RelaxedLayer, relax, require_threshold
+from nasc.compiler.structure import chain
+from nasc.compiler.torch_classes import GeneratedClass, generate, group, named_groups
+from nasc.compiler.torch_elastic import generate_elastic
+from nasc.compiler.torch_text import WIDTH, Construction, call_lines, construct
+from nasc.dsl.diagnostics import NascError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def supernet_source(network: Network, options: PrunetOptions | None = None) -> str:
+    """The text of `supernet.py`: the same for the same network, always.
+
+    Raises `NascError` where PruNet cannot relax a choice, or where the first threshold would remove every candidate.
+    """
+    layers = relax(network)
+    require_threshold(layers, (options or PrunetOptions()).threshold.first)
+    return _Supernet(network, layers).source()
+
+
+def search_source(network: Network, options: PrunetOptions, space_hash: str) -> str:
+    """The text of `search.py`, which stands beside `supernet.py`. `space_hash` is that of the compiled space."""
+    given = options.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return _render(
+        "search.py.jinja",
+        network=checked(network.name, "space"),
+        name=class_name(network.name, ()),
+        input_shape=_input_shape(network),
+        classes=_classes(network),
+        space_hash=space_hash,
+        options=[f"    {_literal(key)}: {_literal(value)}," for key, value in given.items()],
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string((TEMPLATES / template).read_text(encoding="utf-8")).render(**values)
+
+
+def _literal(value: Any) -> str:
+    """Plain data as Python with double quotes."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _input_shape(network: Network) -> tuple[Any, ...]:
+    if network.input.ids or network.input.height is None:
+        raise NascError("only networks that take images can be compiled yet")
+    return (network.input.channels, *network.input.spatial)
+
+
+def _classes(network: Network) -> int:
+    kind, sizes = network.output
+    if kind != "classes":
+        raise NascError(f"PruNet searches classifiers: `output classes N`, not `output {kind}`")
+    return int(sizes[0])
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a candidate stands, and how its module is made there."""
+
+    layer: RelaxedLayer
+    candidate: Candidate
+    path: str
+
+
+class _Supernet:
+    """Writes one SuperNet."""
+
+    def __init__(self, network: Network, layers: Sequence[RelaxedLayer]) -> None:
+        self.network = network
+        self.name = class_name(checked(network.name, "space"), ())
+        self.layers = [layer for layer in layers if not _is_identity(layer)]
+        self.taken = {self.name, "Prunode", "StochasticLayer", "Sequence"}
+        self.imports: set[str] = set()
+        self.classes: list[GeneratedClass] = []
+        self.made: dict[str, Construction] = {}
+
+    def source(self) -> str:
+        self._write_classes()
+        init, forward = self._stages()
+        return _render(
+            "supernet.py.jinja",
+            network=self.network.name,
+            name=self.name,
+            input_shape=_input_shape(self.network),
+            classes=_classes(self.network),
+            summary=self._summary(),
+            imports=sorted(self.imports),
+            sequences=any("Sequence[int]" in line for block in self.classes for line in block.forward_signature),
+            blocks=self.classes,
+            helpers=sorted({helper for block in self.classes for helper in block.helpers}),
+            init=init,
+            forward=forward,
+        )
+
+    def _summary(self) -> str:
+        stochastic = [layer for layer in self.layers if not layer.fixed]
+        candidates = sum(len(layer.candidates) for layer in stochastic)
+        return (
+            f"Every network of `{self.network.name}`: {self.network.input} to {_classes(self.network)} classes; "
+            f"{len(stochastic)} layers of {candidates} candidates."
+        )
+
+    # ------------------------------------------------------------------------------------------ blocks
+
+    def _write_classes(self) -> None:
+        places = [
+            _Place(layer, candidate, f"{layer.address}#{number}")
+            for layer in self.layers
+            for number, candidate in enumerate(layer.candidates)
+        ]
+        by_path = {place.path: place.candidate for place in places}
+        concrete = [_concrete(place) for place in places if not self._inline(place)]
+        parts = [
+            part
+            for part in (
+                [layer for layer in concrete if not by_path[layer.path].width],
+                [layer for layer in concrete if by_path[layer.path].width],
+            )
+            if part
+        ]
+        groups = [each for part in parts for each in group(part)]
+        for each, name in zip(groups, named_groups(groups, self.taken), strict=True):
+            first = by_path[each.layers[0].path]
+            paths = [layer.path for layer in each.layers]
+            if first.width:
+                elastic, constructions = generate_elastic(each, name, first)
+                generated = elastic.made
+                self.imports |= elastic.imports | {"Prunode"}
+            else:
+                generated, constructions = generate(each, name)
+            self.classes.append(replace(generated, summary=_uses(generated.summary, len(paths))))
+            self.made.update(zip(paths, constructions, strict=True))
+
+    def _inline(self, place: _Place) -> bool:
+        """Is a candidate written out in place: nothing, a single module, or the head's modules one after another?"""
+        if place.candidate.width:
+            return False
+        row = chain(place.candidate.graph)
+        if row is None or not (len(row) <= 1 or self._is_head(place.layer)):
+            return False
+        made = [construct(step.calls[0]) for step in row]
+        if len(made) == 1:
+            self.made[place.path] = made[0]
+        else:
+            self.made[place.path] = Construction("nn.Sequential" if made else "nn.Identity", tuple(map(str, made)))
+        return True
+
+    def _is_head(self, layer: RelaxedLayer) -> bool:
+        return self.network.head is not None and layer.address == self.network.head.address
+
+    # ------------------------------------------------------------------------------------------ stages
+
+    def _stages(self) -> tuple[list[str], list[str]]:
+        init: list[str] = []
+        names: list[str] = []
+        for stage, found in groupby(self.layers, key=lambda layer: layer.address.rpartition(".")[0] or "head"):
+            name = attribute_name(stage, names)
+            names.append(name)
+            init += self._stage(name, list(found))
+        calls = [f"        x = self.{name}(x)" for name in names]
+        calls[-1] = calls[-1].replace("x =", "return", 1)
+        return init, calls
+
+    def _stage(self, name: str, layers: list[RelaxedLayer]) -> list[str]:
+        if len(layers) == 1 and layers[0].fixed and self._is_head(layers[0]):
+            construction = self.made[f"{layers[0].address}#0"]
+            return call_lines(8, f"self.{name} = {construction.function}", construction.arguments)
+        lines = [f"        self.{name} = nn.Sequential("]
+        for _, alike in groupby(layers, key=self._key):
+            lines += self._alike(list(alike))
+        return [*lines, "        )"]
+
+    def _key(self, layer: RelaxedLayer) -> object:
+        """Equal for layers that are written alike (fixed ones are short enough to be repeated)."""
+        if layer.fixed:
+            return layer.address
+        made = [self.made[f"{layer.address}#{number}"] for number in range(len(layer.candidates))]
+        return layer.skippable, tuple(made), tuple(candidate.widths for candidate in layer.candidates)
+
+    def _alike(self, layers: list[RelaxedLayer]) -> list[str]:
+        first = layers[0]
+        if first.fixed:
+            construction = self.made[f"{first.address}#0"]
+            return call_lines(12, construction.function, construction.arguments, ",", str(first.layer.output))
+        self.imports.add("StochasticLayer")
+        if len(layers) == 1:
+            return self._stochastic(12, f'"{first.address}"', first, ",")
+        stage, _, start = first.address.rpartition(".")
+        stop = int(start) + len(layers)
+        return [
+            "            *(",
+            *self._stochastic(16, f'f"{stage}.{{i}}"', first, ""),
+            f"                for i in range({start}, {stop})",
+            "            ),",
+        ]
+
+    def _stochastic(self, indent: int, address: str, layer: RelaxedLayer, closing: str) -> list[str]:
+        space = " " * indent
+        lines = [f"{space}StochasticLayer(  # {layer.layer.output}", f"{space}    {address},", f"{space}    ["]
+        for number, candidate in enumerate(layer.candidates):
+            lines += _candidate_lines(indent + 8, self.made[f"{layer.address}#{number}"], candidate)
+        lines.append(f"{space}    ],")
+        if layer.skippable:
+            lines.append(f"{space}    skippable=True,")
+        return [*lines, f"{space}){closing}"]
+
+
+def _is_identity(layer: RelaxedLayer) -> bool:
+    """Is a layer nothing at all in every member?"""
+    return layer.fixed and layer.candidates[0].graph.output in layer.candidates[0].graph.inputs
+
+
+def _concrete(place: _Place) -> ConcreteLayer:
+    graph = place.candidate.graph
+    return ConcreteLayer(place.layer.address, _block(place), graph, place.path, {INPUT: INPUT})
+
+
+def _block(place: _Place) -> str:
+    """The block's name; of a candidate of `one of`, the name that it begins with."""
+    variant = place.layer.layer.variants[place.candidate.variant]
+    name = variant.block if variant.block.isidentifier() else variant.chosen.get("of", "")
+    found = re.match(r"\w+", name)
+    return found.group() if found else "block"
+
+
+def _uses(summary: str, count: int) -> str:
+    """A class's summary that counts candidates instead of layers."""
+    return re.sub(r"\d+ layers?\.$", f"{count} candidate{'s' if count > 1 else ''}.", summary)
+
+
+def _widths(widths: tuple[int, ...]) -> str:
+    """`range(32, 193, 32)` where they are evenly spaced."""
+    step = widths[1] - widths[0] if len(widths) > 1 else 1
+    if len(widths) > 2 and widths == tuple(range(widths[0], widths[-1] + 1, step)):
+        return f"range({widths[0]}, {widths[-1] + 1}{f', {step}' if step > 1 else ''})"
+    return f"({', '.join(map(str, widths))})"
+
+
+def _candidate_lines(indent: int, made: Construction, candidate: Candidate) -> list[str]:
+    """A candidate as an argument: on one line where it fits, else a Prunode's own arguments on theirs."""
+    if not candidate.widths:
+        return call_lines(indent, made.function, made.arguments, ",")
+    space, widths = " " * indent, _widths(candidate.widths)
+    line = f"{space}Prunode({made}, {widths}),"
+    if len(line) <= WIDTH:
+        return [line]
+    inner = call_lines(indent + 4, made.function, made.arguments, ",")
+    return [f"{space}Prunode(", *inner, f"{space}    {widths},", f"{space}),"]
