@@ -6,23 +6,33 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from nasc.compiler.ir import Decision, Graph, Model
 
 MANIFEST_SCHEMA = "nasc.manifest/1"
 
 
+class Use(Model):
+    """A place that uses a block: a layer's address, which of its variants (from 0), and that place's own names of the
+    block's widths, in the block's order."""
+
+    layer: str
+    variant: int = Field(ge=0)
+    widths: tuple[str, ...] = ()
+
+
 class Entry(Model):
     """One distinct block: a graph whose widths may be open, and every place that uses it.
 
-    `key` is the hash of the graph's canonical JSON (names of decisions and places left out). `widths` are the decisions
-    in the graph; a point is one value for each of them.
+    `key` is the hash of the canonical graph (`entry_key`): its decisions are called `w1`, `w2`, … and its nodes `n1`,
+    `n2`, … in order of appearance, so that blocks that are alike share an entry. `widths` are the decisions in the
+    graph; a point is one value for each of them.
     """
 
     key: str
     block: str
-    uses: tuple[str, ...]
+    uses: tuple[Use, ...]
     graph: Graph
     widths: tuple[Decision, ...]
 
@@ -49,6 +59,8 @@ class Manifest(Model):
     """The list of blocks of one space, for a set of targets."""
 
     schema_: Literal["nasc.manifest/1"] = Field(default="nasc.manifest/1", alias="schema")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
     name: str
     nasc: str
     targets: tuple[Target, ...]
@@ -59,3 +71,8 @@ def canonical_hash(value: object) -> str:
     """SHA-256 (first 32 hex digits) of a JSON value with sorted keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def entry_key(graph: Graph) -> str:
+    """The hash of a canonical graph. Domains of its widths do not count: a point is the same in any of them."""
+    return canonical_hash(graph.model_dump(mode="json"))

@@ -195,7 +195,7 @@ def _join(woven: Sequence[_Woven], rest: Sequence[tuple[str, bool]]) -> list[str
 
 
 def _place_of_comment(line: _Printed) -> tuple[int, bool] | None:
-    """What adjacent lines must have in common for a common column: indentation, and whether they only close a phrase."""
+    """What neighbours must have in common to share a column: indentation, and whether they close a phrase."""
     return (Line(line.text).indent, line.text.lstrip().startswith("}")) if line.comment else None
 
 

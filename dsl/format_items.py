@@ -94,7 +94,7 @@ def _parameters(block: syntax.Block, prefix: str, tail: str, layout: Layout) -> 
     lines = [f"{prefix}("]
     alone = False  # the last line takes nothing more
     for index, parameter in enumerate(block.parameters):
-        end = f"){tail}" if parameter is block.parameters[-1] else ","
+        end = f"){tail}" if index == len(block.parameters) - 1 else ","
         unit = _parameter(parameter, margin, len(end), layout)
         full = len(lines[-1]) + 1 + len(unit[0]) + len(end) > WIDTH
         if index and (alone or full or len(unit) > 1 or layout.hints.starts_line(parameter)):

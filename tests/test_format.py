@@ -17,7 +17,7 @@ from nasc.dsl import syntax
 from nasc.dsl.diagnostics import DiagnosticError
 from nasc.dsl.format import FormatError, format_text, print_file, print_value
 from nasc.dsl.parser import parse, parse_setting
-from tests.strategies import BUILT, NOWHERE, blocks, files
+from tests.strategies import BUILT, NOWHERE, files
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("dsl/library", "spaces", "spaces/networks", "tests/data/states")
@@ -103,7 +103,7 @@ def test_there_are_files_to_format() -> None:
 
 # ------------------------------------------------------------------------------------------------- rules
 
-SEEDS = f"seed {{{', '.join(map(str, range(100, 130)))}}}"
+SEEDS = f"seed {{{', '.join(map(str, range(60, 100)))}}}"
 RULES = {
     "header, commas, semicolons and needless braces": (
         "space s { input image 3 x 8 x 8; output classes 10; default {a 1, b 2,}; stage stem conv {} -> 8; }",
@@ -262,8 +262,8 @@ RULES = {
         }
 
         search p {
-          seed {100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121,
-                122, 123, 124, 125, 126, 127, 128, 129}
+          seed {60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87,
+                88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99}
         }
         """,
     ),
@@ -580,8 +580,17 @@ def test_a_changed_tree_is_not_mixed_with_the_text_it_was() -> None:
     assert print_file(replace(file, items=file.items[1:])) == "nas 1\n\ntarget t {}\n"
 
 
+def test_a_node_that_stands_twice_in_a_tree() -> None:
+    block = tree("block b(a, c = 1) { in | d }").items[0]
+    assert isinstance(block, syntax.Block)
+    twice = replace(block, parameters=block.parameters[1:] * 2, statements=block.statements * 2)
+    built = syntax.File(span=NOWHERE, source=BUILT, version=1, items=(twice, twice))
+    text = "block b(c = 1, c = 1) {\n  in | d\n  in | d\n}\n"
+    assert print_file(built) == f"nas 1\n\n{text}\n{text}"
+
+
 RANDOM = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 GAPS = re.compile(r'"[^"\n]*"|\s+')
 INSERTED = [" // c%d {\n", "\n\n// c%d\n", "\n // c%d }\n\n\n", " // c%d\n// d%d\n", "\n", "\n\n"]
@@ -597,6 +606,7 @@ def test_a_printed_tree_parses_to_itself(file: syntax.File) -> None:
     text = print_file(file)
     assert tree(text) == file
     assert format_text(text) == text
+    assert not re.search(r"[ \t]$", text, re.MULTILINE)
 
 
 @RANDOM
@@ -621,10 +631,3 @@ def test_blanks_within_lines_do_not_matter(file: syntax.File, random: Any) -> No
         breaks = "\n" * text.count("\n", start, end)
         scrambled = scrambled[:start] + blanks + breaks + blanks + scrambled[end:]
     assert format_text(scrambled) == text
-
-
-@RANDOM
-@given(blocks)
-def test_no_line_of_a_block_ends_with_a_blank(block: syntax.Block) -> None:
-    file = syntax.File(span=NOWHERE, source=BUILT, version=1, items=(block,))
-    assert not re.search(r"[ \t]$", print_file(file), re.MULTILINE)
