@@ -68,16 +68,16 @@ class Builder(Evaluator):
             return TensorRef(None, Tensor.model_construct(channels=0, height=None, width=None, tokens=None, ids=False))
         if isinstance(found, Word) and isinstance(scope, SpaceScope):
             raise Mistake(
-                "E0351", f"no stage before this one is called `{found.name}`", expression.span,
+                "E0351",
+                f"no stage before this one is called `{found.name}`",
+                expression.span,
                 did_you_mean(found.name, scope.stages),
             )
         if not isinstance(found, TensorRef):
             raise Mistake("E0332", f"{source_text(expression)} is not a tensor", expression.span)
         return found
 
-    def steps(
-        self, steps: Sequence[syntax.Step], current: TensorRef | None, scope: Scope, address: str
-    ) -> TensorRef:
+    def steps(self, steps: Sequence[syntax.Step], current: TensorRef | None, scope: Scope, address: str) -> TensorRef:
         for step in steps:
             current = self.step(step, current, scope, address)
         assert current is not None
@@ -117,6 +117,7 @@ class Builder(Evaluator):
         extra: Given | None = None,
     ) -> TensorRef:
         """Apply a written operator to a tensor."""
+        self.world.step(self.path, operator.span)
         extra = extra or {}
         if isinstance(operator, syntax.Choice):
             return self.choice(ChoiceOperator(operator, scope, address), current, extra, width, operator.span)
@@ -137,13 +138,19 @@ class Builder(Evaluator):
         own = dict(value.given) if isinstance(value, Operator) else {}
         if isinstance(value, Operator) and value.address:
             home = value.address
-        if name in PRIMITIVES and PRIMITIVES[name].variadic or name in ("residual", "residual_prefix"):
+        if (name in PRIMITIVES and PRIMITIVES[name].variadic) or name in ("residual", "residual_prefix"):
             return self._join(name, call, current, scope, home)
         from_parameter = isinstance(scope, Instance) and call.name in scope.kinds
         given = self._loose_arguments(call, scope, home) if from_parameter else self.arguments(name, call, scope, home)
         given = {k: v for k, v in given.items() if k in known}
-        return self.named(name, {**inherited, **given, **own} if from_parameter else {**inherited, **own, **given},
-                          current, width, call.span, home)
+        return self.named(
+            name,
+            {**inherited, **given, **own} if from_parameter else {**inherited, **own, **given},
+            current,
+            width,
+            call.span,
+            home,
+        )
 
     def _counts_here(self, name: str, parameter: str, bound: Bound | Ready) -> bool:
         """A stage's value of a `first` parameter is for its first layer only."""
@@ -159,9 +166,7 @@ class Builder(Evaluator):
         given: dict[str, Bound | Ready] = {}
         for argument in call.arguments:
             if argument.name is None:
-                raise Mistake(
-                    "E0304", f"`{call.name}` stands for any operator: name its arguments", argument.span
-                )
+                raise Mistake("E0304", f"`{call.name}` stands for any operator: name its arguments", argument.span)
             given[argument.name] = Bound(argument.value, scope, dotted(address, argument.name))
         for prop in call.properties:
             given[prop.name] = Bound(prop.value, scope, dotted(address, prop.name), prop)
@@ -275,7 +280,9 @@ class Builder(Evaluator):
         if isinstance(size, Expr):
             size = substitute(size, self._single_values(size))
         if isinstance(size, bool) or isinstance(size, float) or not isinstance(size, int | Expr):
-            raise Mistake("E0343", "a width must be a whole number", width.value.span if isinstance(width, Bound) else span)
+            raise Mistake(
+                "E0343", "a width must be a whole number", width.value.span if isinstance(width, Bound) else span
+            )
         if not isinstance(size, Expr) and not 0 <= size <= 10**7:
             raise Mistake("E0344", f"a width of {size} is out of bounds", span, "widths lie between 0 and 10,000,000")
         return size
@@ -326,9 +333,7 @@ class Builder(Evaluator):
         names = tuple(t.name for t in inputs if t.name is not None)
         made = self.fresh(name)
         self.nodes.append(
-            Node.model_construct(
-                name=made, op=name, inputs=names, attributes=attributes, output=output, branches=()
-            )
+            Node.model_construct(name=made, op=name, inputs=names, attributes=attributes, output=output, branches=())
         )
         if mistake is not None:
             self.poison[made] = mistake
@@ -351,9 +356,7 @@ class Builder(Evaluator):
 
     # --------------------------------------------------------------------------------------------- joins
 
-    def _join(
-        self, name: str, call: syntax.Call, current: TensorRef | None, scope: Scope, address: str
-    ) -> TensorRef:
+    def _join(self, name: str, call: syntax.Call, current: TensorRef | None, scope: Scope, address: str) -> TensorRef:
         """add, mul, concat, attend and the two residuals: operators of several tensors."""
         primitive = PRIMITIVES.get(name)
         options = primitive.parameters if primitive is not None else {}
@@ -365,7 +368,7 @@ class Builder(Evaluator):
                 given[argument.name or ""] = Bound(argument.value, scope, dotted(address, argument.name or ""))
                 continue
             value = self.value(argument.value, scope, address)
-            if isinstance(value, Word) and value.name == "nothing" or isinstance(value, TensorRef):
+            if (isinstance(value, Word) and value.name == "nothing") or isinstance(value, TensorRef):
                 tensors.append(value if isinstance(value, TensorRef) else self.tensor(argument.value, scope, address))
             elif names:
                 given[names.pop(0)] = Ready(value)
@@ -539,7 +542,9 @@ class Builder(Evaluator):
 
     def _by(self, choice: syntax.Choice, made: list[TensorRef], span: Span) -> TensorRef:
         if len(made) > 1 and choice.join is None:
-            raise Mistake("E0346", f"`{choice.quantifier} of` does not say how to join", span, "`by add` or `by concat`")
+            raise Mistake(
+                "E0346", f"`{choice.quantifier} of` does not say how to join", span, "`by add` or `by concat`"
+            )
         if choice.join not in (None, "add", "concat"):
             raise Mistake("E0346", f"`by {choice.join}`: operators are joined by `add` or by `concat`", span)
         return self.joined(choice.join or "add", made, {}, span)
@@ -574,15 +579,17 @@ class Builder(Evaluator):
     ) -> tuple[object, ...] | None:
         """What a choice's branches depend on; None where that is more than numbers and names."""
         scope = operator.scope
-        if extra or width is not None or not isinstance(scope, Instance):
+        fixed = width is None or (isinstance(width, Bound) and isinstance(width.value, syntax.Reference | syntax.Number))
+        if extra or not fixed or not isinstance(scope, Instance):
             return None
-        seen: list[object] = []
+        size = None if width is None else self.width(width, operator.choice.span)
+        seen: list[object] = [size, *((v, self.path.domain(v)) for v in sorted(variables(size or 0)))]
         for name in sorted(_referenced(operator.choice)):
             if name in scope.locals or name == "in":
                 return None
             if name in scope.kinds or name == scope.block.width:
                 value = self.parameter(scope, name, operator.choice.span)
-                if isinstance(value, Operator) and value.given or isinstance(value, ChoiceOperator | TensorRef):
+                if (isinstance(value, Operator) and value.given) or isinstance(value, ChoiceOperator | TensorRef):
                     return None
                 seen.append((name, value.name if isinstance(value, Operator | Word) else value))
                 if isinstance(value, Expr):

@@ -1,100 +1,148 @@
-"""The benchmark manifest of a network: each distinct block once, whatever its places call its widths."""
+"""The manifest of a network: each distinct block of its layers once, with every place that uses it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from nasc.compiler.build import map_sizes
+from nasc import __version__
 from nasc.compiler.domain import Domain
-from nasc.compiler.expr import Expr, substitute, variable
+from nasc.compiler.expr import Size, substitute, variable, variables
 from nasc.compiler.ir import Decision, Graph, Layer, Network, Node, Tensor, Variant
-from nasc.compiler.manifest import Entry, Manifest, Target, Use, entry_key
+from nasc.compiler.manifest import MANIFEST_SCHEMA, Entry, Manifest, Target, Use, entry_key
+from nasc.compiler.methods.others import TargetOptions
+from nasc.compiler.methods.sections import read_section
+from nasc.compiler.opened import Checked
+from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
 
 
-def manifest_of(network: Network, targets: Sequence[Target], version: str) -> Manifest:
-    """What has to be measured to know the latency of every member of a network. `version` is nasc's own.
+def manifest_of(network: Network, targets: Sequence[Target] = ()) -> Manifest:
+    """Every distinct block of a network, in the order in which it comes, for these targets (by default one).
 
-    A width that is an interval in several places stands in its entry as all values that any of them needs.
+    A block is a variant's graph, its input shapes included; layers whose canonical graphs are equal share an entry,
+    whose widths have every value that any of them can have. A variant of which nothing is built has no entry.
     """
-    entries: dict[str, Entry] = {}
-    for layer in _layers(network):
-        for index, variant in enumerate(layer.variants):
+    entries: dict[str, _Entry] = {}
+    known: dict[int, tuple[str, Block]] = {}
+    for layer in layers_of(network):
+        for number, variant in enumerate(layer.variants):
             if not variant.graph.nodes:
                 continue
-            graph, decisions = canonical(variant, network)
-            use = Use(layer=layer.address, variant=index, widths=tuple(d.address for d in decisions))
-            widths = tuple(
-                Decision(address=f"w{i + 1}", domain=d.domain, ordered=d.ordered) for i, d in enumerate(decisions)
-            )
-            key = entry_key(graph)
-            entry = entries.get(key)
-            if entry is None:
-                entries[key] = Entry(key=key, block=variant.block, uses=(use,), graph=graph, widths=widths)
-            else:
-                joined = tuple(_joined(a, b) for a, b in zip(entry.widths, widths, strict=True))
-                entries[key] = entry.model_copy(update={"uses": (*entry.uses, use), "widths": joined})
-    return Manifest(name=network.name, nasc=version, targets=tuple(targets), entries=tuple(entries.values()))
+            if id(variant) not in known:
+                block = canonical(variant)
+                known[id(variant)] = (entry_key(block.graph), block)
+            key, block = known[id(variant)]
+            entries.setdefault(key, _Entry(key, variant.block, block.graph)).add(layer.address, number, block)
+    return Manifest(
+        schema_=MANIFEST_SCHEMA,
+        name=network.name,
+        nasc=__version__,
+        targets=tuple(targets) or (Target(),),
+        entries=tuple(entry.finished() for entry in entries.values()),
+    )
 
 
-def _layers(network: Network) -> Iterator[Layer]:
+def layers_of(network: Network) -> Iterator[Layer]:
+    """Every layer in order, the head last."""
     for stage in network.stages:
         yield from stage.layers
     if network.head is not None:
         yield network.head
 
 
-def _joined(a: Decision, b: Decision) -> Decision:
-    if b.domain.within(a.domain):
-        return a
-    if a.domain.within(b.domain):
-        return b
-    return Decision(address=a.address, domain=Domain.of([*a.domain, *b.domain]), ordered=a.ordered and b.ordered)
+@dataclass(frozen=True)
+class Block:
+    """A variant's graph in canonical names, and what its decisions are called in the variant, `w1` first."""
+
+    graph: Graph
+    decisions: tuple[Decision, ...]
 
 
-def canonical(variant: Variant, network: Network) -> tuple[Graph, tuple[Decision, ...]]:
-    """A variant's graph with names in order of appearance, and its decisions (shared ones too) in that order."""
-    known = {d.address: d for d in (*network.shared, *variant.decisions)}
-    order: dict[str, None] = {}
-    for tensor in variant.graph.inputs.values():
-        _note(tensor, order)
-    for node in variant.graph.nodes:
-        for value in node.attributes.values():
-            map_sizes(value, lambda s: _see(s, order))
-        _note(node.output, order)
-    decisions = tuple(known[a] for a in order)
-    values = {d.address: variable(f"w{i + 1}") for i, d in enumerate(decisions)}
-    names = {name: name if name == "in" else f"x{i}" for i, name in enumerate(variant.graph.inputs)}
-    names |= {node.name: f"n{i + 1}" for i, node in enumerate(variant.graph.nodes)}
-    graph = Graph(
-        inputs={names[k]: _renamed(t, values) for k, t in variant.graph.inputs.items()},
-        nodes=tuple(
-            Node.model_construct(
-                name=names[n.name],
-                op=n.op,
-                inputs=tuple(names[i] for i in n.inputs),
-                attributes={k: map_sizes(v, lambda s: substitute(s, values)) for k, v in sorted(n.attributes.items())},
-                output=_renamed(n.output, values),
-                branches=(),
-            )
-            for n in variant.graph.nodes
-        ),
-        output=names[variant.graph.output],
+def canonical(variant: Variant) -> Block:
+    """The variant's graph with its nodes called `n1`, …, its decisions `w1`, … and inputs beside `in` `in2`, …."""
+    graph = variant.graph
+    read = {name for node in graph.nodes for name in node.inputs}
+    inputs = [name for name in graph.inputs if name in read]
+    names = {name: f"in{i}" for i, name in enumerate((n for n in inputs if n != "in"), 2)}
+    names |= {node.name: f"n{i}" for i, node in enumerate(graph.nodes, 1)}
+    order = dict.fromkeys(_mentioned(graph, inputs))
+    widths = {address: variable(f"w{i}") for i, address in enumerate(order, 1)}
+    renamed = Graph(
+        inputs={names.get(name, name): _resized(graph.inputs[name], widths) for name in inputs},
+        nodes=tuple(_renamed(node, names, widths) for node in graph.nodes),
+        output=names.get(graph.output, graph.output),
     )
-    return graph, decisions
+    domains = {d.address: d for d in variant.decisions}
+    domains |= {a: Decision(address=a, domain=d, ordered=True) for a, d in variant.shared.items() if a not in domains}
+    return Block(renamed, tuple(domains[address] for address in order))
 
 
-def _see(size: Expr, order: dict[str, None]) -> Expr:
-    for name in sorted(size.names):
-        order.setdefault(name)
-    return size
+def _mentioned(graph: Graph, inputs: Sequence[str]) -> Iterator[str]:
+    """The addresses of the decisions in a graph, in order of appearance."""
+    for name in inputs:
+        yield from sorted(variables(graph.inputs[name].channels))
+    for node in graph.nodes:
+        for value in node.attributes.values():
+            for size in value if isinstance(value, tuple) else (value,):
+                yield from sorted(variables(size))
+        yield from sorted(variables(node.output.channels))
 
 
-def _note(tensor: Tensor, order: dict[str, None]) -> None:
-    if isinstance(tensor.channels, Expr):
-        _see(tensor.channels, order)
+def _resized(tensor: Tensor, widths: Mapping[str, Size]) -> Tensor:
+    return tensor.with_channels(substitute(tensor.channels, widths)) if variables(tensor.channels) else tensor
 
 
-def _renamed(tensor: Tensor, values: dict[str, Expr]) -> Tensor:
-    if not isinstance(tensor.channels, Expr):
-        return tensor
-    return tensor.with_channels(substitute(tensor.channels, dict(values)))
+def _renamed(node: Node, names: Mapping[str, str], widths: Mapping[str, Size]) -> Node:
+    attributes = {
+        key: tuple(substitute(v, widths) for v in value) if isinstance(value, tuple) else substitute(value, widths)
+        for key, value in node.attributes.items()
+    }
+    return Node.model_construct(
+        name=names[node.name],
+        op=node.op,
+        inputs=tuple(names.get(name, name) for name in node.inputs),
+        attributes=attributes,
+        output=_resized(node.output, widths),
+        branches=node.branches,
+    )
+
+
+@dataclass
+class _Entry:
+    """An entry being collected."""
+
+    key: str
+    block: str
+    graph: Graph
+    uses: list[Use] = field(default_factory=list)
+    widths: list[Decision] = field(default_factory=list)
+
+    def add(self, layer: str, number: int, block: Block) -> None:
+        self.uses.append(Use(layer=layer, variant=number, widths=tuple(d.address for d in block.decisions)))
+        found = [d.model_copy(update={"address": f"w{i}"}) for i, d in enumerate(block.decisions, 1)]
+        self.widths = list(map(_joined, self.widths, found)) if self.widths else found
+
+    def finished(self) -> Entry:
+        return Entry(
+            key=self.key, block=self.block, uses=tuple(self.uses), graph=self.graph, widths=tuple(self.widths)
+        )
+
+
+def _joined(a: Decision, b: Decision) -> Decision:
+    if a.domain == b.domain:
+        return a
+    return a.model_copy(update={"domain": Domain.of([*a.domain, *b.domain]), "ordered": a.ordered and b.ordered})
+
+
+def targets_of(checked: Checked, only: str | None = None) -> tuple[Target, ...]:
+    """The file's `target` sections, or the one called `only`. Raises `NascError` where there is none of that name."""
+    sections = {section.name: section for section in checked.module.targets}
+    if only is not None and only not in sections:
+        known = ", ".join(sections) or "none"
+        raise NascError(f"the file has no target `{only}`", help=did_you_mean(only, sections) or f"its targets: {known}")
+    found: list[Target] = []
+    for name, section in sections.items():
+        options = read_section(section, Diagnostics())
+        if only in (None, name) and isinstance(options, TargetOptions):
+            found.append(Target(name=name, **options.model_dump()))
+    return tuple(found)

@@ -121,7 +121,7 @@ class NameChecker:
         self.children(node, scope)
 
     def _join(self, choice: syntax.Choice) -> None:
-        if choice.quantifier == "one" or len(choice.candidates) < 2 and choice.join is None:
+        if choice.quantifier == "one" or (len(choice.candidates) < 2 and choice.join is None):
             return
         if choice.join not in ("add", "concat"):
             what = "does not say how to join" if choice.join is None else f"cannot join by `{choice.join}`"
@@ -160,7 +160,7 @@ class NameChecker:
 
     def _arguments(self, call: syntax.Call, scope: Scope) -> None:
         known = self.parameters(call.name) or ()
-        joins = call.name in JOINING_FORMS or call.name in PRIMITIVES and PRIMITIVES[call.name].variadic
+        joins = call.name in JOINING_FORMS or (call.name in PRIMITIVES and PRIMITIVES[call.name].variadic)
         for index, argument in enumerate(call.arguments):
             name = argument.name or (known[index] if index < len(known) else None)
             if joins:

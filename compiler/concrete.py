@@ -132,7 +132,8 @@ class _Flattener:
                 raise NotLoweredError(layer.address, "a layer that only passes on another stage has no code yet")
             values = {**self.values, INPUT: f"{name}.{len(built) - 1}" if built else self.current}
             path = name if sequential else f"{name}.{len(built)}"
-            built.append(ConcreteLayer(layer.address, layer.variants[0].block, graph, path, values, sequential))
+            block = checked(layer.variants[0].block, "block")
+            built.append(ConcreteLayer(layer.address, block, graph, path, values, sequential))
         if built:
             self.stages.append(ConcreteStage(name, tuple(built)))
             self.current = name

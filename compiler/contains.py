@@ -42,14 +42,14 @@ Binding = Mapping[str, Size]
 
 
 def contains(a: Space, b: Space) -> Answer:
-    """Is every network of `b` built by some member of `a`? Dropped layers leave no trace, stages' names do not matter."""
+    """Is every network of `b` built by some member of `a`? Dropped layers and the names of stages leave no trace."""
     try:
         outer, inner = network_of(a), network_of(b)
     except DiagnosticError as error:
         return Answer(None, error.message)
     if outer.input != inner.input:
         return Answer(False, f"the inputs differ: {outer.input} and {inner.input}")
-    if outer.output[0] != inner.output[0] or outer.output[0] != "features" and outer.output != inner.output:
+    if outer.output[0] != inner.output[0] or (outer.output[0] != "features" and outer.output != inner.output):
         return Answer(False, "the outputs differ")
     places = _places(outer), _places(inner)
     if places[0] is None or places[1] is None:
@@ -121,9 +121,7 @@ class _Matcher:
                 continue  # dropped: `droppable` has spoken for it
             if bound is None:
                 return None
-            bound = next(
-                (b for v in outer.variants if (b := self._variant(v, variant, bound)) is not None), None
-            )
+            bound = next((b for v in outer.variants if (b := self._variant(v, variant, bound)) is not None), None)
         return bound
 
     def _variant(self, outer: Variant, inner: Variant, binding: Binding) -> Binding | None:
@@ -132,15 +130,16 @@ class _Matcher:
             return None
         own = {f"{d.address}": d.domain for d in outer.decisions}
         names = {"in": "in"}
-        local: Binding | None = {**binding}
+        local: Binding = {**binding}
         for x, y in zip(a.nodes, b.nodes, strict=True):
             names[x.name] = y.name
             inputs = tuple(names.get(i, f"?{i}") if i in names else None for i in x.inputs)
             if x.op != y.op or (None not in inputs and inputs != y.inputs) or len(x.inputs) != len(y.inputs):
                 return None
-            local = _node(x, y, local, self)
-            if local is None:
+            bound = _node(x, y, local, self)
+            if bound is None:
                 return None
+            local = bound
         if names.get(a.output) != b.output:
             return None
         inner_domains = {d.address: d.domain for d in inner.decisions} | self.inner_domains | dict(inner.shared)
@@ -207,7 +206,7 @@ def _substituted(size: Size, values: Mapping[str, Size]) -> Size:
 # ------------------------------------------------------------------------------------------------- differences
 
 
-def difference(a: Space, b: Space) -> list[str]:
+def diff(a: Space, b: Space) -> list[str]:
     """What differs between two spaces, layer by layer, one line each. Raises `DiagnosticError` if not lowerable."""
     one, two = network_of(a), network_of(b)
     lines: list[str] = []
@@ -227,8 +226,9 @@ def difference(a: Space, b: Space) -> list[str]:
 
 
 def _described(network: Network) -> dict[str, str]:
-    layers = [l for s in network.stages for l in s.layers] + ([network.head] if network.head is not None else [])
-    return {l.address: text for l in layers if (text := describe(l)) != "dropped"}
+    layers = [layer for stage in network.stages for layer in stage.layers]
+    layers += [network.head] if network.head is not None else []
+    return {layer.address: text for layer in layers if (text := describe(layer)) != "dropped"}
 
 
 def describe(layer: Layer) -> str:

@@ -211,6 +211,8 @@ def _best(found: list[_Partial], largest: bool) -> list[_Partial]:
     sign = -1 if largest else 1
     kept: list[_Partial] = []
     for partial in sorted(set(found), key=lambda p: (sign * p.cost, [sign * v for _, v in p.outs])):
-        if not any(all(sign * a <= sign * b for (_, a), (_, b) in zip(k.outs, partial.outs, strict=True)) for k in kept):
+        if not any(
+            all(sign * a <= sign * b for (_, a), (_, b) in zip(k.outs, partial.outs, strict=True)) for k in kept
+        ):
             kept.append(partial)
     return kept

@@ -23,9 +23,7 @@ def counts_ahead(trellis: Trellis) -> list[dict[State, int]]:
     ahead: list[dict[State, int]] = [{s: int(trellis.final(s)) for s in ends}]
     for slot in reversed(trellis.slots):
         following = ahead[-1]
-        ahead.append(
-            {s: sum(weight(e) * following[e.target] for e in edges) for s, edges in slot.edges.items()}
-        )
+        ahead.append({s: sum(weight(e) * following[e.target] for e in edges) for s, edges in slot.edges.items()})
     return ahead[::-1]
 
 

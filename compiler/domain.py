@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
 from nasc.compiler.expr import Rational, exact
-
 
 _RATIONAL = re.compile(r"-?[0-9]{1,200}(/[1-9][0-9]{0,199})?")
 
@@ -32,7 +32,7 @@ ENUMERABLE = 1 << 16
 
 
 class Domain(BaseModel):
-    """The values of a numeric decision, ascending: `first, first + step, … last`, or `listed` where they are irregular."""
+    """A numeric decision's values, ascending: `first, first + step, … last`, or `listed` where they are irregular."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,7 +52,7 @@ class Domain(BaseModel):
         if not ordered:
             raise ValueError("a domain needs a value")
         step = exact(ordered[1] - ordered[0]) if len(ordered) > 1 else 1
-        if all(b - a == step for a, b in zip(ordered, ordered[1:], strict=False)):
+        if all(b - a == step for a, b in pairwise(ordered)):
             return cls.grid(ordered[0], ordered[-1], step)
         return cls.model_construct(first=ordered[0], last=ordered[-1], step=1, listed=ordered)
 
@@ -110,6 +110,6 @@ class Domain(BaseModel):
     def __str__(self) -> str:
         if self.size == 1:
             return str(self.first)
-        if self.listed or self.size == 2 and self.step != 1:
+        if self.listed or (self.size == 2 and self.step != 1):
             return "{" + ", ".join(map(str, self)) + "}"
         return f"{self.first} .. {self.last}" + (f" step {self.step}" if self.step != 1 else "")

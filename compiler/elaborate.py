@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nasc.compiler.build import Builder, unique
+from nasc.compiler.build import Builder
 from nasc.compiler.domain import Domain
 from nasc.compiler.evaluate import Evaluator, World, source_text
 from nasc.compiler.expr import Rational, bounds, variable, variables
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
 from nasc.compiler.layers import Header, LayerText, depth_domain, layer_texts, read_header
 from nasc.compiler.paths import Cell, NeedCells, Path, Shared, TooManyPaths, explore
+from nasc.compiler.skipping import Unskippable, cannot_skip
 from nasc.compiler.trellis import Edge, Slot, State, Trellis
 from nasc.compiler.values import Bound, ChoiceOperator, Mistake, SpaceScope, TensorRef
 from nasc.dsl import syntax
@@ -54,6 +55,7 @@ class Elaborator:
     declared: dict[str, Decision] = field(default_factory=dict)
     memo: dict[tuple[object, ...], list[tuple[dict[str, Cell | None], Built]]] = field(default_factory=dict)
     needed: dict[str, set[str]] = field(default_factory=dict)
+    unskippable: list[Unskippable] = field(default_factory=list)
 
     def run(self) -> Trellis:
         """The trellis of the space. Raises `Mistake`."""
@@ -112,6 +114,9 @@ class Elaborator:
                 slot.edges[state] = self._edges(slot, text, state, depth)
             states = {e.target for edges in slot.edges.values() for e in edges}
             _limit(states, stage.name_span)
+        if self.unskippable:
+            rest = sum(s.skippable for s in trellis.slots if s.stage == stage.name)
+            raise cannot_skip(self.space, stage, self.world, self.unskippable, rest)
         after = {s: self._enter(position + 1, self._leave(stage, s, position)) for s in states}
         last = trellis.slots[-1]
         last.edges = {
@@ -170,7 +175,7 @@ class Elaborator:
     def _edges(self, slot: Slot, text: LayerText, state: State, depth: Domain) -> list[Edge]:
         if state.done:
             return [Edge("pass", state, state)]
-        if text.index > 1 and text.index - 1 in depth or text.index == 1 and 0 in depth:
+        if (text.index > 1 and text.index - 1 in depth) or (text.index == 1 and 0 in depth):
             finished = State(state.tensors, state.cells, state.taken, done=True)
             edges = [Edge("stop", state, finished)]
         else:
@@ -179,7 +184,9 @@ class Elaborator:
             edges.extend(self._layer_edges(slot, text, state, fork, self._build(text, fork)))
         if text.index == depth.last:
             edges = [
-                Edge(e.kind, e.source, State(e.target.tensors, e.target.cells, e.target.taken), e.variant, e.out, e.newly)
+                Edge(
+                    e.kind, e.source, State(e.target.tensors, e.target.cells, e.target.taken), e.variant, e.out, e.newly
+                )
                 for e in edges
             ]
         return edges
@@ -190,7 +197,9 @@ class Elaborator:
         if len(spatial) > 1:
             shown = " and ".join(sorted({str(o) for o in outs}))
             raise Mistake(
-                "E0326", f"the alternatives of `{slot.address}` give different sizes: {shown}", text.span,
+                "E0326",
+                f"the alternatives of `{slot.address}` give different sizes: {shown}",
+                text.span,
                 "padding, stride or kernel must make them equal",
             )
         opaque = self._opaque(slot.address, outs)
@@ -236,12 +245,7 @@ class Elaborator:
             return False
         same = outs == {state.current}
         if not same and text.skip == "yes":
-            out = next(iter(outs), None)
-            raise Mistake(
-                "E0312", "this layer cannot be skipped", text.span,
-                "`skip same_shape` lets only the layers with equal shapes be dropped",
-                f"{state.current} becomes {out} here",
-            )
+            self.unskippable.append(Unskippable(text, state.current, next(iter(outs), None)))
         return same
 
     # --------------------------------------------------------------------------------------------- one layer
@@ -285,7 +289,9 @@ class Elaborator:
             return builder, builder.certain(out, text.span)
 
         built, reads = self._collect(text.callee, explore, run, shared, state, text.span)
-        self.memo.setdefault(key, []).append(({a: c for a in reads if not isinstance(c := shared.get(a), tuple)}, built))
+        self.memo.setdefault(key, []).append(
+            ({a: c for a in reads if not isinstance(c := shared.get(a), tuple)}, built)
+        )
         return built
 
     def _apply(self, builder: Builder, text: LayerText, current: TensorRef, scope: SpaceScope) -> TensorRef:
@@ -438,16 +444,20 @@ def _check_output(header: Header, result: TensorRef, span: Span) -> None:
         right = not shape.spatial and shape.channels == header.classes
         if not right:
             raise Mistake(
-                "E0318", f"the head gives {shape} where {header.classes} classes are wanted", span,
+                "E0318",
+                f"the head gives {shape} where {header.classes} classes are wanted",
+                span,
                 "end it with `global_pool | linear`",
             )
     elif header.output.kind == "tokens" and (shape.tokens is None or shape.channels != header.classes):
         raise Mistake("E0318", f"the head gives {shape} where {header.classes} values per token are wanted", span)
     elif header.output.kind == "depth":
         value = header.output.values[0]
-        wanted = tuple(int(s.text) for s in value.sizes if isinstance(s, syntax.Number)) if isinstance(
-            value, syntax.Shape
-        ) else ()
+        wanted = (
+            tuple(int(s.text) for s in value.sizes if isinstance(s, syntax.Number))
+            if isinstance(value, syntax.Shape)
+            else ()
+        )
         if (shape.channels, *shape.spatial) != wanted:
             raise Mistake("E0318", f"the head gives {shape} where {' x '.join(map(str, wanted))} is wanted", span)
 

@@ -48,6 +48,16 @@ CONSTANTS: dict[str, Size | float] = {"yes": 1, "no": 0, "inf": math.inf}
 MAX_SPLIT = 1024
 """A decision with more values than this is not split value by value."""
 
+MAX_LAYER_STEPS = 20_000
+MAX_STEPS = 1_000_000
+"""Steps of one way to build a layer, and of a whole space; the largest shipped ones take 400 and 100,000."""
+
+MAX_BITS = 1063
+MAX_TERMS = 4096
+"""Numbers stay below 1e320, sums below this many terms; a width may be 1e7."""
+
+MAX_POWER = 64
+
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -75,6 +85,20 @@ class World:
     used: set[int] = field(default_factory=set)
     nested: dict[object, Any] = field(default_factory=dict)
     """Nested choices explored so far."""
+    steps: int = 0
+    """Values evaluated so far."""
+
+    def step(self, path: Path, span: Span) -> None:
+        """Count a step of the elaboration. Raises `Mistake` where a layer or the space takes absurdly many."""
+        self.steps += 1
+        path.steps += 1
+        if path.steps > MAX_LAYER_STEPS or self.steps > MAX_STEPS:
+            raise Mistake(
+                "E0319",
+                "building this takes too many steps",
+                span,
+                "blocks that use blocks several times, many levels deep, grow beyond bounds",
+            )
 
 
 def dotted(prefix: str, name: str) -> str:
@@ -117,10 +141,8 @@ class Evaluator:
                 return decided
         raise Mistake("E0330", "this condition cannot be decided for every member", span)
 
-    def _extreme(self, value: Size | float) -> float:
-        if isinstance(value, float):
-            return value
-        return float(self.bounds(value)[0])
+    def _extreme(self, value: Size | float) -> Rational | float:
+        return value if isinstance(value, float) else self.bounds(value)[0]
 
     def _single_values(self, size: Size) -> dict[str, Size]:
         if not isinstance(size, Expr):
@@ -195,6 +217,7 @@ class Evaluator:
 
     def value(self, value: syntax.Expression | syntax.Value, scope: Scope, address: str) -> Value:
         """Evaluate a value; `address` is where its decisions are filed."""
+        self.world.step(self.path, value.span)
         match value:
             case syntax.Number():
                 return exact(value.value)
@@ -233,16 +256,16 @@ class Evaluator:
         home = base.address if isinstance(base, Operator) and base.address.startswith("@") else address
         return Operator(base.name, {**inherited, **given}, home, call.span)
 
-    def operator_named(self, call: syntax.Call, scope: Scope, address: str) -> Word | Operator | ChoiceOperator | TensorRef:
+    def operator_named(
+        self, call: syntax.Call, scope: Scope, address: str
+    ) -> Word | Operator | ChoiceOperator | TensorRef:
         """What an operator's name stands for in a scope."""
         value = self.reference(syntax.Reference(parts=(call.name,), span=call.name_span), scope, address)
         if isinstance(value, Word | Operator | ChoiceOperator | TensorRef):
             return value
         raise Mistake("E0333", f"`{call.name}` is a number, not an operator", call.name_span)
 
-    def arguments(
-        self, name: str, call: syntax.Call, scope: Scope, address: str
-    ) -> dict[str, Bound | Ready]:
+    def arguments(self, name: str, call: syntax.Call, scope: Scope, address: str) -> dict[str, Bound | Ready]:
         """A call's arguments by parameter name; the positional ones in order of the signature."""
         names = self.signature(name)
         given: dict[str, Bound | Ready] = {}
@@ -259,9 +282,7 @@ class Evaluator:
 
     def _check_parameter(self, name: str, parameter: str, names: tuple[str, ...], span: Span) -> None:
         if parameter not in names:
-            raise Mistake(
-                "E0305", f"`{name}` has no parameter `{parameter}`", span, did_you_mean(parameter, names)
-            )
+            raise Mistake("E0305", f"`{name}` has no parameter `{parameter}`", span, did_you_mean(parameter, names))
 
     def signature(self, name: str) -> tuple[str, ...]:
         """The parameter names of a block or primitive, in order."""
@@ -365,9 +386,7 @@ class Evaluator:
         block = instance.block.name
         if name == instance.block.width:
             return Mistake("E0303", f"`{block}` needs a width", instance.span, f"write `-> {name}` after it")
-        return Mistake(
-            "E0303", f"`{block}` needs `{name}`", instance.span, f"give it in braces: `{{ {name} … }}`"
-        )
+        return Mistake("E0303", f"`{block}` needs `{name}`", instance.span, f"give it in braces: `{{ {name} … }}`")
 
     def local(self, instance: Instance, name: str) -> Value:
         assignment = instance.locals[name]
@@ -503,7 +522,9 @@ class Evaluator:
             raise Mistake("E0332", "`inf` can be compared and used in min and max only", operation.span)
         if operator == "/" and not isinstance(b, Expr) and b == 0:
             raise Mistake("E0340", "a division by zero", operation.span)
-        return _MIRROR[operator](a, b)
+        if operator == "*" and _terms(a) * _terms(b) > MAX_TERMS:
+            raise Mistake("E0329", "this sum has too many terms", operation.span)
+        return _bounded(_MIRROR[operator](a, b), operation.span)
 
     def _number(self, value: Value, span: Span) -> Size | float:
         if isinstance(value, bool):
@@ -536,13 +557,14 @@ class Evaluator:
         if not arguments or (expected is not None and len(arguments) != expected):
             raise Mistake("E0304", f"`{call.name}` takes {expected or 'at least one'} number(s)", call.span)
         if call.name in ("max", "min"):
-            return self._extremum(call.name, arguments)
+            largest = self._extremum(call.name, arguments)
+            return largest if isinstance(largest, float) else _bounded(largest, call.span)
         if any(isinstance(a, float) for a in arguments):
             raise Mistake("E0332", "`inf` can be compared and used in min and max only", call.span)
         sizes = [a for a in arguments if not isinstance(a, float)]
         if call.name == "divisible":
-            return self._divisible(sizes[0], sizes[1], call.span)
-        return function(call.name, *sizes)
+            return _bounded(self._divisible(sizes[0], sizes[1], call.span), call.span)
+        return _bounded(function(call.name, *sizes), call.span)
 
     def _extremum(self, name: str, arguments: list[Size | float]) -> Size | float:
         """Drop the arguments that another one always beats; `inf` is one of them."""
@@ -568,8 +590,12 @@ class Evaluator:
         if isinstance(value, Expr) and len(names) == 1:
             (name,) = names
             domain = self.path.domain(name)
-            if not domain.listed and len(value.terms) <= 2 and all(
-                evaluate(value, {name: v}) % divisor == 0 for v in (domain.first, exact(domain.first + domain.step))
+            if (
+                not domain.listed
+                and len(value.terms) <= 2
+                and all(
+                    evaluate(value, {name: v}) % divisor == 0 for v in (domain.first, exact(domain.first + domain.step))
+                )
             ):
                 return value
             if value == variable(name) and self.path.ordered.get(name):
@@ -591,6 +617,34 @@ def _same_name(left: Value, right: Value) -> bool:
     if isinstance(left, Operator) and isinstance(right, Word):
         return left.same_as(right)
     return isinstance(left, Word) and isinstance(right, Word) and left.name == right.name
+
+
+def _terms(size: Size) -> int:
+    return len(size.terms) if isinstance(size, Expr) else 1
+
+
+def _bounded(size: Size, span: Span) -> Size:
+    """The size, unless it has grown beyond all use. Raises `Mistake`."""
+    if isinstance(size, Expr):
+        if _weight(size, MAX_TERMS) <= 0:
+            raise Mistake("E0329", "this expression has grown beyond bounds", span, "decide some of what it depends on")
+    elif max(size.numerator.bit_length(), size.denominator.bit_length()) > MAX_BITS:
+        raise Mistake("E0329", "this number has grown beyond bounds", span, "numbers lie below 1e320")
+    return size
+
+
+def _weight(size: Size, left: int) -> int:
+    """What is left of a budget after every atom of a size has taken one; 0 or less where a power is absurd."""
+    if not isinstance(size, Expr):
+        return left - 1
+    for monomial, _ in size.terms:
+        for atom, power in monomial:
+            left -= 1 if abs(power) <= MAX_POWER else MAX_TERMS
+            for argument in () if isinstance(atom, str) else atom.arguments:
+                left = _weight(argument, left) if left > 0 else left
+        if left <= 0:
+            return 0
+    return left
 
 
 def _from_bounds(operator: str, low: Rational | float, high: Rational | float) -> bool | None:

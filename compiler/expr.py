@@ -173,7 +173,7 @@ def divide(a: Size, b: Size) -> Size:
     if a == b:
         return 1
     if len(b.terms) == 1:
-        (monomial, coefficient), = b.terms
+        ((monomial, coefficient),) = b.terms
         inverse = tuple((atom, -power) for atom, power in monomial)
         return multiply(a, Expr(((inverse, 1 / coefficient),)))
     return multiply(a, Expr(((((Function("sum", (b,)), -1),), Fraction(1)),)))
@@ -207,8 +207,9 @@ FUNCTION_NAMES = frozenset(_FUNCTIONS) - {"sum"}
 def function(name: str, *arguments: Size) -> Size:
     """Apply a function, at once where all arguments are known."""
     if not any(isinstance(a, Expr) for a in arguments):
-        value = _FUNCTIONS[name](*arguments)
-        return value if isinstance(value, float) else exact(value)
+        value: Any = _FUNCTIONS[name](*arguments)
+        found: Size = value if isinstance(value, float) else exact(value)  # type: ignore[assignment]  # inf in `min`
+        return found
     if name in ("max", "min"):
         return _extremum(name, arguments)
     return Expr(((((Function(name, arguments), 1),), Fraction(1)),))
@@ -293,7 +294,8 @@ def bounds(size: Size, domain: Callable[[str], Bounds]) -> Bounds:
     high: Rational | float = 0
     for monomial, coefficient in size.terms:
         factors = [_power_bounds(_atom_bounds(atom, domain), power) for atom, power in monomial]
-        a, b = reduce(_interval_product, factors, (coefficient, coefficient))
+        start: Bounds = (coefficient, coefficient)
+        a, b = reduce(_interval_product, factors, start)
         low, high = low + a, high + b
     return low, high
 
@@ -312,7 +314,7 @@ def _power_bounds(base: Bounds, power: int) -> Bounds:
     low, high = base
     if low <= 0 <= high:
         return -math.inf, math.inf
-    inverse = (Fraction(1) / Fraction(high), Fraction(1) / Fraction(low))
+    inverse: Bounds = (Fraction(1) / Fraction(high), Fraction(1) / Fraction(low))
     return reduce(_interval_product, [inverse] * -power)
 
 
@@ -387,7 +389,8 @@ class _Reader:
         if number is None or not number.isdigit() or not 0 < int(number[:3]) <= MAX_POWER or not isinstance(base, Expr):
             raise ValueError("a power must be a small number, and its base a decision")
         self.advance()
-        result = reduce(multiply, [base] * int(number), 1)
+        one: Size = 1
+        result = reduce(multiply, [base] * int(number), one)
         return divide(1, result) if negative else result
 
     def atom(self) -> Size:

@@ -6,13 +6,14 @@ addresses of decisions (`nasc.compiler.expr`). Data is frozen and has a JSON for
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from nasc.compiler.domain import Domain
-from nasc.compiler.expr import Expr, Fraction, Size, exact, parse_size
+from nasc.compiler.expr import Expr, Size, exact, parse_size
 
 
 def _read_size(value: object) -> Size:

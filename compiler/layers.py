@@ -112,16 +112,12 @@ def _header(
     head = one.get(syntax.Head)
     for item, word in ((given, "input image 3 x 224 x 224"), (output, "output classes 1000")):
         if item is None:
-            raise Mistake(
-                "E0301", f"a space needs an `{word.split()[0]}`", space.name_span, f"for example `{word}`"
-            )
+            raise Mistake("E0301", f"a space needs an `{word.split()[0]}`", space.name_span, f"for example `{word}`")
     assert isinstance(given, syntax.Input) and isinstance(output, syntax.Output)
     if not stages and head is None:
         raise Mistake("E0302", "a space needs stages", space.name_span, "add `stage NAME BLOCK …` and a `head`")
     if head is None and output.kind != "features":
-        raise Mistake(
-            "E0302", "a space needs a head", space.name_span, "for example `head global_pool | linear`"
-        )
+        raise Mistake("E0302", "a space needs a head", space.name_span, "for example `head global_pool | linear`")
     grid = attributes.get("granularity")
     skip = attributes.get("skip")
     granularity = _number(grid.value) if grid is not None else None
@@ -165,9 +161,7 @@ def _input(item: syntax.Input) -> Tensor:
         return Tensor(channels=sizes[0], height=sizes[1], width=sizes[2])
     if item.kind == "tokens":
         return Tensor(channels=0, tokens=_sizes(item.value, "the number of tokens")[0], ids=True)
-    raise Mistake(
-        "E0355", f"no input is called `{item.kind}`", item.span, did_you_mean(item.kind, ["image", "tokens"])
-    )
+    raise Mistake("E0355", f"no input is called `{item.kind}`", item.span, did_you_mean(item.kind, ["image", "tokens"]))
 
 
 def _classes(item: syntax.Output) -> int | None:
@@ -203,9 +197,7 @@ def layer_texts(stage: syntax.Stage, header: Header, count: int, scope: SpaceSco
     return [_layer(stage, header, index, rows.get(index), scope) for index in range(1, count + 1)]
 
 
-def _layer(
-    stage: syntax.Stage, header: Header, index: int, row: syntax.Row | None, scope: SpaceScope
-) -> LayerText:
+def _layer(stage: syntax.Stage, header: Header, index: int, row: syntax.Row | None, scope: SpaceScope) -> LayerText:
     given: dict[str, Bound] = {}
     skip = header.skip
     for properties, of_stage in ((stage.properties, True), (row.properties if row else (), False)):
@@ -247,9 +239,7 @@ def depth_domain(stage: syntax.Stage, evaluator: Evaluator, scope: SpaceScope) -
     else:
         domain = Domain.grid(*[evaluator.whole(evaluator.size(stage.count, scope), span)] * 2)
     if domain.first < 0 or domain.last > MAX_LAYERS or int(domain.first) != domain.first or domain.last < 1:
-        raise Mistake(
-            "E0347", f"a stage of {domain} layers is out of bounds", span, f"at most {MAX_LAYERS:,} layers"
-        )
+        raise Mistake("E0347", f"a stage of {domain} layers is out of bounds", span, f"at most {MAX_LAYERS:,} layers")
     return domain
 
 

@@ -50,7 +50,7 @@ def _bar(row: Row, top: float, low: float, high: float, color: str) -> list[str]
     dash = ' stroke-dasharray="4 3"' if row.skippable else ""
     label = f"{row.block}  {row.output}" + (f"   {row.choices}" if row.choices else "")
     return [
-        f'<g><title>{escape(f"{row.layer}: {row.block}, {row.input} to {row.output}. {row.choices}")}</title>',
+        f"<g><title>{escape(f'{row.layer}: {row.block}, {row.input} to {row.output}. {row.choices}')}</title>",
         _text(LEFT - 12, top + 13, row.layer.rsplit(".", 1)[-1] if "." in row.layer else "", "index"),
         f'<rect x="{LEFT}" y="{top}" width="{max(high, 2):.1f}" height="{BAR}" rx="3" fill="{color}" '
         f'fill-opacity="0.3" stroke="{color}"{dash}/>',

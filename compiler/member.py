@@ -170,7 +170,9 @@ class _Writer:
             inherited = {**self._defaults(name), **{k: b.value for k, b in given.items()}}
             own = {p.name: p.value for p in chosen.properties}
             for key, value in {**inherited, **own}.items():
-                if key in names and not (key in inherited and key not in own and self._is_constant_of_stage(given, key, value)):
+                if key in names and not (
+                    key in inherited and key not in own and self._is_constant_of_stage(given, key, value)
+                ):
                     substitution.property(name, key, value, dotted(home, key), properties)
             instance = chosen.name if chosen.name in self.space.header.lets else ""
             substitution.defaults(name, properties, f"@{instance}" if instance else home, {**inherited, **own})
@@ -185,20 +187,21 @@ class _Writer:
     def _defaults(self, name: str) -> dict[str, syntax.Value]:
         defaults = self.space.header.defaults
         found = {**defaults.get(None, {}), **defaults.get(name, {})}
-        return {k: b.value for k, b in found.items() if is_open(b.value, self.space.world.blocks, self.space.header.lets)}
+        return {
+            k: b.value for k, b in found.items() if is_open(b.value, self.space.world.blocks, self.space.header.lets)
+        }
 
     def _width(self, width: Bound | None, substitution: Substitution) -> syntax.Value | None:
         return None if width is None else substitution.value(width.value, width.address)
 
     # --------------------------------------------------------------------------------------------- gathering
 
-    def _gathered(
-        self, stage: syntax.Stage, lines: list[_Line], constant: Mapping[str, syntax.Value]
-    ) -> syntax.Stage:
+    def _gathered(self, stage: syntax.Stage, lines: list[_Line], constant: Mapping[str, syntax.Value]) -> syntax.Stage:
         """Lines that agree in a property have it at the stage, the others in rows; equal neighbours share a row."""
         callee = lines[0].callee
         common = {
-            k: v for k, v in lines[0].properties.items()
+            k: v
+            for k, v in lines[0].properties.items()
             if k != "stride" and all(line.properties.get(k) == v for line in lines)
         }
         width = lines[0].width if all(line.width == lines[0].width for line in lines) else None
@@ -208,7 +211,11 @@ class _Writer:
         rows: list[syntax.Row] = []
         for index, line in enumerate(lines, start=1):
             row = self._row(index, line, callee, common, width)
-            if rows and replace(row, first=rows[-1].first, last=rows[-1].last) == rows[-1] and rows[-1].last == index - 1:
+            if (
+                rows
+                and replace(row, first=rows[-1].first, last=rows[-1].last) == rows[-1]
+                and rows[-1].last == index - 1
+            ):
                 rows[-1] = replace(rows[-1], last=index)
             else:
                 rows.append(row)
@@ -246,9 +253,7 @@ class _Writer:
 
     def head(self, head: syntax.Head) -> syntax.Head:
         substitution = self.substitution(self.member.layers.get("head") or {})
-        return replace(
-            head, steps=tuple(substitution.step(s, str(i + 1)) for i, s in enumerate(head.steps))
-        )
+        return replace(head, steps=tuple(substitution.step(s, str(i + 1)) for i, s in enumerate(head.steps)))
 
 
 def _without_idle(file: syntax.File, space: Space, module: Module) -> syntax.File:
@@ -279,5 +284,3 @@ def _without_idle(file: syntax.File, space: Space, module: Module) -> syntax.Fil
             items.append(item)
     trimmed = replace(network, items=tuple(items))
     return replace(file, items=tuple(trimmed if i is network else i for i in file.items))
-
-

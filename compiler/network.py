@@ -139,6 +139,3 @@ def _free(name: str, taken: set[str]) -> str:
         return name
     stem = name.rsplit("_", 1)[0]
     return next(n for i in range(1, 10_000) if (n := f"{stem}_{i}") not in taken)
-
-
-

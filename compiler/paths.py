@@ -46,7 +46,7 @@ class Path:
     def __init__(self, trail: Sequence[int], shared: Shared, parent: Path | None = None) -> None:
         self.trail = list(trail)
         self.widths: list[int] = []
-        self.shared = shared if parent is None else parent.shared
+        self.shared: Shared = shared if parent is None else parent.shared
         self.reads: set[str] = set() if parent is None else parent.reads
         self.parent = parent
         self.domains: dict[str, Domain] = {}
@@ -54,6 +54,7 @@ class Path:
         self.chosen: dict[str, str] = {}
         self.picked: dict[str, int] = {}
         self.splits: dict[str, Domain] = {}
+        self.steps = 0
         self.memo: MutableMapping[object, object] = {} if parent is None else ChainMap({}, parent.memo)
 
     def pick(self, address: str, count: int) -> int:

@@ -136,4 +136,3 @@ class Sampler:
         variants = node.branches[index].variants
         variant = self.pick(variants, [variant_count(v) for v in variants])
         into.update(self.decide(variant, shared))
-

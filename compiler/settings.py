@@ -89,9 +89,7 @@ def _rows_up_to(stage: syntax.Stage, count: syntax.Value) -> tuple[syntax.Row, .
     """The rows of the layers that a shorter stage still has."""
     if not isinstance(count, syntax.Number):
         return stage.rows
-    return tuple(
-        replace(row, last=min(row.last, int(count.value))) for row in stage.rows if row.first <= count.value
-    )
+    return tuple(replace(row, last=min(row.last, int(count.value))) for row in stage.rows if row.first <= count.value)
 
 
 def _stages(space: syntax.Space) -> list[str]:

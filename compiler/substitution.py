@@ -41,7 +41,8 @@ def is_open(value: syntax.Value, blocks: Blocks, lets: Lets, depth: int = 0) -> 
             return len(value.parts) == 1 and _block_is_open(name, frozenset(), blocks, lets, depth + 1)
         case syntax.Call():
             given = frozenset(p.name for p in value.properties)
-            return any(is_open(a.value, blocks, lets, depth + 1) for a in (*value.arguments, *value.properties)) or (
+            values = [*(a.value for a in value.arguments), *(p.value for p in value.properties)]
+            return any(is_open(v, blocks, lets, depth + 1) for v in values) or (
                 _block_is_open(value.name, given, blocks, lets, depth + 1)
             )
         case syntax.Operation():
@@ -150,7 +151,11 @@ class Substitution:
                 if alone or source_text(candidate) == self.decided.get("of"):
                     home = "" if alone else str(index + 1)
                     operator = candidate.steps[0].operator
-                    if len(candidate.steps) == 1 and candidate.steps[0].width is None and isinstance(operator, syntax.Call):
+                    if (
+                        len(candidate.steps) == 1
+                        and candidate.steps[0].width is None
+                        and isinstance(operator, syntax.Call)
+                    ):
                         return self._opened(operator), home
                     made = tuple(self.step(s, dotted(home, str(i + 1))) for i, s in enumerate(candidate.steps))
                     return replace(callee, candidates=(replace(candidate, steps=made),)), home
@@ -184,18 +189,25 @@ class Substitution:
         for key, value in given.items():
             self.property(name, key, value, dotted(address, key), properties)
         self.defaults(name, properties, address, given)
-        made = tuple(syntax.Property(span=call.span, name=k, value=v, name_span=call.span) for k, v in properties.items())
+        made = tuple(
+            syntax.Property(span=call.span, name=k, value=v, name_span=call.span) for k, v in properties.items()
+        )
         if not made:
             return syntax.Reference(parts=(name,), span=call.span)
         return syntax.Call(name=name, properties=made, braced=True, span=call.span, name_span=call.name_span)
 
-    def property(
-        self, block: str, key: str, value: syntax.Value, address: str, into: dict[str, syntax.Value]
-    ) -> None:
+    def property(self, block: str, key: str, value: syntax.Value, address: str, into: dict[str, syntax.Value]) -> None:
         """Write a decided parameter; a ratio is written as the width it gives, or exactly (`160/24`)."""
-        declared = next((p for p in self.blocks[block].parameters if p.name == key), None) if block in self.blocks else None
+        declared = (
+            next((p for p in self.blocks[block].parameters if p.name == key), None) if block in self.blocks else None
+        )
         found = self.found(address)
-        if declared is not None and declared.kind == "ratio" and isinstance(value, syntax.Interval) and found is not None:
+        if (
+            declared is not None
+            and declared.kind == "ratio"
+            and isinstance(value, syntax.Interval)
+            and found is not None
+        ):
             width = self._width_parameter(self.blocks[block], key)
             if width is not None:
                 into[width] = plain_number(Fraction(found), value.span)
@@ -280,11 +292,9 @@ class Substitution:
         if isinstance(operator, syntax.Choice):
             made = self.choice(operator, home)
             operator = made if isinstance(made, syntax.Choice | syntax.Call) else operator
-        elif isinstance(operator, syntax.Call):
-            if is_open(operator, self.blocks, self.lets):
-                value = self.call(operator, home)
-                if isinstance(value, syntax.Call):
-                    operator = value
+        elif isinstance(operator, syntax.Call) and is_open(operator, self.blocks, self.lets):
+            value = self.call(operator, home)
+            operator = value if isinstance(value, syntax.Call) else operator
         return replace(step, operator=operator, width=width)
 
 

@@ -142,7 +142,10 @@ class _ElasticForward:
             if line is not None:
                 return [line]
         body = forward_lines(
-            self.cut.rest, self._write("h.shape[1]"), {**dict.fromkeys(self.cut.inputs, "x"), hidden: "h"}, self.cut.output
+            self.cut.rest,
+            self._write("h.shape[1]"),
+            {**dict.fromkeys(self.cut.inputs, "x"), hidden: "h"},
+            self.cut.output,
         )
         arguments = "x, prefix(h, width)" if self._reads_input() else "prefix(h, width)"
         return [

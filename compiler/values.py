@@ -8,15 +8,23 @@ from dataclasses import dataclass, field
 from nasc.compiler.expr import Size
 from nasc.compiler.ir import Tensor
 from nasc.dsl import syntax
-from nasc.dsl.diagnostics import Diagnostic, Span
+from nasc.dsl.diagnostics import Diagnostic, Label, Span
 
 
 class Mistake(Exception):
     """A user's mistake found while elaborating; the layer is given up and the diagnostic reported."""
 
-    def __init__(self, code: str, message: str, span: Span | None, help: str | None = None, note: str = "") -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        help: str | None = None,
+        note: str = "",
+        labels: tuple[Label, ...] = (),
+    ) -> None:
         super().__init__(message)
-        self.diagnostic = Diagnostic(code, message, span, note, (), help)
+        self.diagnostic = Diagnostic(code, message, span, note, labels, help)
 
 
 @dataclass(frozen=True)

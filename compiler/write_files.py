@@ -11,12 +11,14 @@ from nasc.dsl.diagnostics import NascError
 
 MARKS = ("manifest.json", "space.json")
 """A folder with one of these was written by `compile`."""
+CODE = ("supernet.py", "search.py", "model.py", "model.onnx")
+"""What `compile` makes for one kind of file only, and takes away where the folder becomes one of the other kind."""
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool = False) -> None:
     """Write files into a folder that is new, empty, or was written so before.
 
-    What a former compilation left there and this one does not write is removed where it is one of compile's own names.
+    Generated code that a former compilation left there and that is not among `files` is removed.
     Raises `NascError` for a folder that holds something else (unless `force`) and where writing fails.
     """
     require_own(folder, force=force)
@@ -26,6 +28,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool = Fals
         raise NascError(f"cannot make the folder {folder}: {error.strerror}") from error
     for name, data in files.items():
         write_file(folder / name, data)
+    for name in CODE:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
 
 
 def require_own(folder: Path, *, force: bool = False) -> None:

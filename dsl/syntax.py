@@ -248,7 +248,7 @@ class Row(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Node):
-    """`stage NAME BLOCK [x COUNT] [from STAGE] [{ params }] [-> WIDTH] [{ rows }]`; `callee` is a bare name or a choice."""
+    """`stage NAME BLOCK [x COUNT] [from STAGE] [{ params }] [-> WIDTH] [{ rows }]`; BLOCK is a name or a choice."""
 
     name: str
     callee: Call | Choice

@@ -116,9 +116,7 @@ choices = st.deferred(
 
 _sets = st.deferred(lambda: _node(syntax.ValueSet, members=_tuples(values, 1, 5)))
 _ranges = _node(syntax.Range, first=expressions, last=expressions, step=_maybe(expressions))
-_intervals = _node(
-    syntax.Interval, low=expressions, high=expressions, open_low=st.booleans(), open_high=st.booleans()
-)
+_intervals = _node(syntax.Interval, low=expressions, high=expressions, open_low=st.booleans(), open_high=st.booleans())
 widths = st.one_of(atoms, expressions, _ranges, _sets, _intervals)
 values = widths | _node(syntax.Shape, sizes=_tuples(expressions, 2))
 arguments = st.one_of(values, pipelines, choices)
@@ -166,9 +164,7 @@ spaces = _node(
     items=_tuples(space_items, 0, 2) | _tuples(space_items, 2, 8),
     name_span=NOWHERE,
 )
-_flows = st.one_of(
-    references, applied, _node(syntax.Pipeline, source=references | applied, steps=_tuples(steps, 1))
-)
+_flows = st.one_of(references, applied, _node(syntax.Pipeline, source=references | applied, steps=_tuples(steps, 1)))
 _kinds = st.sampled_from(["first", "ratio", "tensor"])
 blocks = _node(
     syntax.Block,

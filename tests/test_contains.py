@@ -6,8 +6,8 @@ import itertools
 from pathlib import Path
 
 import pytest
-from nasc.compiler.contains import contains, difference
 
+from nasc.compiler.contains import contains, diff
 from tests.spaces import ROOT, STATES, in_space, space_of
 
 STATE = {p.stem: p for p in STATES}
@@ -85,9 +85,9 @@ def test_inclusion(outer: str, inner: str, expected: bool) -> None:
 @pytest.mark.parametrize("path", [p for p in (ROOT / "spaces").glob("gpunet*.nas")], ids=lambda p: p.stem)
 def test_a_space_contains_itself_and_does_not_differ_from_itself(path: Path) -> None:
     assert contains(space_of(path), space_of(path)).yes is True
-    assert difference(space_of(path), space_of(path)) == []
+    assert diff(space_of(path), space_of(path)) == []
 
 
 def test_a_difference_names_the_layer() -> None:
-    lines = difference(space_of(one(CASES[0][0])), space_of(one(CASES[0][1])))
+    lines = diff(space_of(one(CASES[0][0])), space_of(one(CASES[0][1])))
     assert len(lines) == 1 and lines[0].startswith("~ a.1:")

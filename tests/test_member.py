@@ -1,4 +1,4 @@
-"""Sampled members: they have one member each, they are members, they are drawn uniformly, and they cost what they say."""
+"""Sampled members: one network each, inside their space, drawn uniformly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from nasc.compiler.contains import contains
 from nasc.compiler.cost import cost_of
 from nasc.compiler.count import count_members
@@ -14,7 +15,6 @@ from nasc.compiler.network import network_of
 from nasc.compiler.sample import sample_members
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.format import format_text
-
 from tests.spaces import ROOT, SPACES, STATES, elaborated, in_space, module_of, space_of
 
 SMALL = in_space(
@@ -42,7 +42,9 @@ def test_a_sampled_member_is_a_canonical_file_with_one_member(path: Path) -> Non
         assert contains(space, written).yes is not False
 
 
-@pytest.mark.parametrize("name", ["gpunet1", "gpunet1_table1", "fbnet", "fbnet_paper", "figs_resnet50", "prunet_table5"])
+@pytest.mark.parametrize(
+    "name", ["gpunet1", "gpunet1_table1", "fbnet", "fbnet_paper", "figs_resnet50", "prunet_table5"]
+)
 def test_a_sampled_member_is_contained(name: str) -> None:
     module = module_of(ROOT / "spaces" / f"{name}.nas")
     space = elaborated(module)

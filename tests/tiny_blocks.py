@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nasc.compiler.domain import Domain
 from nasc.compiler.expr import Size, variable
 from nasc.compiler.ir import Decision, Graph, Node, Tensor
-from nasc.compiler.manifest import Entry, Use, Manifest, Target
+from nasc.compiler.manifest import Entry, Manifest, Target, Use
 from nasc.runtime.device import Device, Environment
 from nasc.runtime.engines import Session
 from nasc.runtime.measurement import Measurement
@@ -59,7 +59,8 @@ def conv_relu(width: Size, channels: int = 4, side: int = 8) -> Graph:
 def entry(name: str, domain: Domain, side: int = 8) -> Entry:
     graph = conv_relu(variable("hidden"), side=side)
     width = Decision(address="hidden", domain=domain, ordered=True)
-    return Entry(key=f"key-{name}", block=name, uses=(Use(layer=f"{name}.1", variant=0, widths=("width",)),), graph=graph, widths=(width,))
+    use = Use(layer=f"{name}.1", variant=0, widths=("width",))
+    return Entry(key=f"key-{name}", block=name, uses=(use,), graph=graph, widths=(width,))
 
 
 def manifest(*entries: Entry, targets: Sequence[Target] = (Target(),)) -> Manifest:

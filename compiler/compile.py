@@ -1,0 +1,155 @@
+"""From a `.nas` file to a folder: a SuperNet with its search, or one network as code; and what both need measured.
+
+The files are the same byte for byte for the same file and the same nasc, wherever and whenever they are written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasc.compiler.build_manifest import manifest_of, targets_of
+from nasc.compiler.count import count_members
+from nasc.compiler.ir import Network
+from nasc.compiler.manifest import canonical_hash
+from nasc.compiler.methods.prunet import PrunetOptions
+from nasc.compiler.methods.sections import METHODS, RUNNABLE, read_section
+from nasc.compiler.network import network_of
+from nasc.compiler.opened import Checked, open_file, space_of
+from nasc.compiler.write_files import require_own, write_folder
+from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
+
+if TYPE_CHECKING:
+    from nasc.compiler.weights import Array
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """What a compilation wrote, and the file it came from as it was checked. `single`: the file has one member."""
+
+    folder: Path
+    files: tuple[str, ...]
+    single: bool
+    checked: Checked
+
+
+def compile_file(
+    path: Path | str,
+    out: Path,
+    *,
+    method: str | None = None,
+    target: str | None = None,
+    sets: Sequence[str] = (),
+    weights: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> CompileResult:
+    """Compile a file into the folder `out`.
+
+    For a space: `supernet.py`, `search.py`, `manifest.json`, `space.json`. For one member: `model.py`, `model.onnx`,
+    `manifest.json`, `space.json`, and `weights.safetensors` drawn from `seed` unless `weights` names a file.
+    `method` and `target` choose among the file's `search` and `target` sections; `sets` change values first.
+
+    Raises `DiagnosticError` for a file with errors or one that cannot be lowered yet, and `NascError` for settings
+    and names that fit nothing, for weights that do not fit, and for a folder that holds what nasc did not write.
+    """
+    require_own(out, force=force)
+    checked = open_file(path, sets=sets)
+    return compile_checked(checked, out, method=method, target=target, weights=weights, seed=seed, force=force)
+
+
+def compile_checked(
+    checked: Checked,
+    out: Path,
+    *,
+    method: str | None = None,
+    target: str | None = None,
+    weights: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> CompileResult:
+    """Compile a checked file; see `compile_file`."""
+    space = space_of(checked)
+    targets = targets_of(checked, target)
+    network = network_of(space)
+    single = count_members(space) == 1
+    if single:
+        files = _member_files(network, weights, seed)
+    elif weights is not None:
+        raise NascError(f"`{space.name}` has open decisions: weights are for one member", help="leave --weights out")
+    else:
+        files = _space_files(network, checked, method)
+    files["manifest.json"] = _json(manifest_of(network, targets).model_dump(mode="json", by_alias=True))
+    files["space.json"] = _json(network.model_dump(mode="json"))
+    write_folder(out, files, force=force)
+    return CompileResult(out, tuple(files), single, checked)
+
+
+def space_hash(network: Network) -> str:
+    """What tells one space from another: the hash of its network."""
+    return canonical_hash(network.model_dump(mode="json"))
+
+
+def _space_files(network: Network, checked: Checked, method: str | None) -> dict[str, bytes]:
+    from nasc.compiler.lower_supernet import search_source, supernet_source
+
+    options = method_options(checked, method)
+    return {
+        "supernet.py": supernet_source(network, options).encode(),
+        "search.py": search_source(network, options, space_hash(network)).encode(),
+    }
+
+
+def _member_files(network: Network, weights: Path | None, seed: int) -> dict[str, bytes]:
+    from nasc.compiler.lower_onnx import network_onnx
+    from nasc.compiler.lower_torch import model_source
+    from nasc.compiler.weights import read_weights, seeded_weights
+
+    files = {"model.py": model_source(network).encode()}
+    state = seeded_weights(network, seed) if weights is None else read_weights(network, weights)
+    files["model.onnx"] = network_onnx(network, state).SerializeToString(deterministic=True)
+    if weights is None:
+        files["weights.safetensors"] = _safetensors(state)
+    return files
+
+
+def _safetensors(state: dict[str, Array]) -> bytes:
+    import numpy
+    from safetensors.numpy import save
+
+    written: Callable[..., bytes] = save
+    return written({name: numpy.ascontiguousarray(array) for name, array in state.items()})
+
+
+def method_options(checked: Checked, method: str | None) -> PrunetOptions:
+    """The options of the method to search with: the one named, or the first of the file's that can run.
+
+    Raises `NascError` for an unknown method, and for one that no search module can be made for yet.
+    """
+    sections = {section.name: section for section in checked.module.searches}
+    name = method or next((n for n in sections if n in RUNNABLE), next(iter(sections), RUNNABLE[0]))
+    if name not in METHODS:
+        raise NascError(
+            f"there is no search method `{name}`", help=did_you_mean(name, METHODS) or f"methods: {', '.join(METHODS)}"
+        )
+    if name not in RUNNABLE:
+        place = f" ({_place(checked, name)})" if name in sections else ""
+        raise NascError(
+            f"the method `{name}`{place} cannot be compiled yet", help=f"search with --method {', '.join(RUNNABLE)}"
+        )
+    options = read_section(sections[name], Diagnostics()) if name in sections else METHODS[name]()
+    assert isinstance(options, PrunetOptions)
+    return options
+
+
+def _place(checked: Checked, name: str) -> str:
+    section = next(s for s in checked.module.searches if s.name == name)
+    line, column = section.name_span.source.position(section.name_span.start)
+    return f"{section.name_span.source.name}:{line}:{column}"
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
