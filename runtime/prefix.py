@@ -23,8 +23,8 @@ class PrefixConv2d(nn.Conv2d):
     def forward(self, x: Tensor, width: int | None = None) -> Tensor:
         """N×C'×H×W to N×width×H'×W', where C' is at most `in_channels`."""
         if self.groups > 1:
-            return self._apply(x, 0, x.shape[1], x.shape[1])
-        return self._apply(x, 0, width or self.out_channels, 1)
+            return self._convolve(x, 0, x.shape[1], x.shape[1])
+        return self._convolve(x, 0, width or self.out_channels, 1)
 
     def each(self, x: Tensor, widths: Sequence[int]) -> list[Tensor]:
         """The outputs for the first w inputs, for each w of `widths` (ascending), at the cost of the last alone.
@@ -34,13 +34,13 @@ class PrefixConv2d(nn.Conv2d):
         first, outputs, total = 0, [], None
         for width in widths:
             if width > first or total is None:
-                part = self._apply(x[:, first:width], first, self.out_channels, 1, bias=first == 0)
+                part = self._convolve(x[:, first:width], first, self.out_channels, 1, bias=first == 0)
                 total = part if total is None else total + part
             outputs.append(total)
             first = width
         return outputs
 
-    def _apply(self, x: Tensor, first: int, width: int, groups: int, bias: bool = True) -> Tensor:
+    def _convolve(self, x: Tensor, first: int, width: int, groups: int, bias: bool = True) -> Tensor:
         weight = self.weight[:width] if groups > 1 else self.weight[:width, first : first + x.shape[1]]
         shift = self.bias[:width] if bias and self.bias is not None else None
         return functional.conv2d(x, weight, shift, self.stride, self.padding, self.dilation, groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -202,7 +203,7 @@ def _extend(draw: st.DrawFn, make: GraphMaker, at: str, kind: int) -> str:
     if kind == 9:
         groups = draw(st.sampled_from([g for g in range(1, width + 1) if width % g == 0]))
         return make.add("shuffle", at, groups=groups)
-    return make.add("dropout", make.add("add", at, make.add(act, at)), rate=draw(st.sampled_from([0.25, 0.5])))
+    return make.add("dropout", make.add("add", at, make.add(act, at)), rate=Fraction(1, draw(st.integers(2, 4))))
 
 
 @st.composite
@@ -217,5 +218,5 @@ def networks(draw: st.DrawFn) -> Network:
             channels = int(graphs[-1].result.channels)  # type: ignore[arg-type]
         stages[f"s{i}"] = graphs
     make = GraphMaker(input=image(channels, 6))
-    head = make.graph(make.add("linear", make.add("dropout", make.add("global_pool", "in"), rate=0.2), to=4))
+    head = make.graph(make.add("linear", make.add("dropout", make.add("global_pool", "in"), rate=Fraction(1, 5)), to=4))
     return network(stages, head)

@@ -22,7 +22,7 @@ from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.structure import parameter_paths
 from nasc.compiler.weights import graph_state, joined, network_state, seeded_weights
 from nasc.dsl.diagnostics import NascError
-from tests.graphs import Array, GraphMaker, chained, evaluate, image, network, randomised
+from tests.graphs import UNARY, Array, GraphMaker, chained, evaluate, image, network, randomised
 
 
 def run(model: onnx.ModelProto, *inputs: Array) -> Array:
@@ -88,11 +88,7 @@ def test_pooling(op: str, kernel: tuple[int, int], stride: int, padding: Any) ->
     check(make.graph(make.add(op, "in", kernel=kernel, stride=stride, padding=padding)))
 
 
-@pytest.mark.parametrize(
-    "op",
-    ["relu", "relu6", "swish", "gelu", "sigmoid", "hard_sigmoid", "hard_swish", "tanh", "dropout", "global_pool"]
-    + ["bn", "layer_norm"],
-)
+@pytest.mark.parametrize("op", [*UNARY, "global_pool", "bn", "layer_norm"])
 def test_operators_without_arguments(op: str) -> None:
     make = GraphMaker(input=image(5, 4, 3))
     check(make.graph(make.add(op, "in")))
