@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from nasc.compiler.domain import Domain
-from nasc.compiler.evaluate import Evaluator, World, dotted, source_text
+from nasc.compiler.evaluate import Evaluator, World, clip, dotted, source_text
 from nasc.compiler.expr import Expr, Size, add, multiply, substitute, variable, variables
 from nasc.compiler.ir import Branch, Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.paths import Path, explore
@@ -26,14 +27,31 @@ from nasc.compiler.values import (
     Value,
     Word,
 )
+from nasc.compiler.wholes import is_whole
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span, did_you_mean
 
 MAX_DEPTH = 64
+MAX_WIDTH = 10_000_000
 _ARROW_FORMS = frozenset({"take"})
 
 
 Explored = tuple[list[tuple[int, Branch, Tensor]], dict[str, Domain], set[str]]
+
+
+def origin(bound: Bound | Ready | None) -> Span | None:
+    """Where a value was written first, before blocks handed it on by their parameters' names."""
+    while isinstance(bound, Bound):
+        value, scope = bound.value, bound.scope
+        further = (
+            scope.given.get(value.parts[0])
+            if isinstance(scope, Instance) and isinstance(value, syntax.Reference) and len(value.parts) == 1
+            else None
+        )
+        if not isinstance(further, Bound):
+            return value.span
+        bound = further
+    return None
 
 
 class Builder(Evaluator):
@@ -266,7 +284,8 @@ class Builder(Evaluator):
             filters = self.width(width, span) if width is not None else None
         if filters is not None and self.is_zero(filters, span):
             return self._absent(current, given, span)
-        return self._node(name, (current,), self._primitive_arguments(name, given, span), filters, span)
+        places = {p: place for p, bound in given.items() if (place := origin(bound)) is not None}
+        return self._node(name, (current,), self._primitive_arguments(name, given, span), filters, span, places)
 
     def width(self, width: Bound | Ready, span: Span) -> Size:
         """The number of channels after `->`."""
@@ -279,12 +298,16 @@ class Builder(Evaluator):
             )
         if isinstance(size, Expr):
             size = substitute(size, self._single_values(size))
-        if isinstance(size, bool) or isinstance(size, float) or not isinstance(size, int | Expr):
+        place = origin(width) or span
+        number = isinstance(size, int | Fraction | Expr) and not isinstance(size, bool)
+        if not number or not is_whole(size, self.path.domain):
+            raise Mistake("E0343", "a width must be a whole number", place)
+        low, high = self.bounds(size)
+        if low < 0 or high > MAX_WIDTH:
+            shown = clip(str(size) if low == high else f"{low} .. {high}")
             raise Mistake(
-                "E0343", "a width must be a whole number", width.value.span if isinstance(width, Bound) else span
+                "E0344", f"a width of {shown} is out of bounds", place, f"widths lie between 0 and {MAX_WIDTH:,}"
             )
-        if not isinstance(size, Expr) and not 0 <= size <= 10**7:
-            raise Mistake("E0344", f"a width of {size} is out of bounds", span, "widths lie between 0 and 10,000,000")
         return size
 
     def settled(self, shape: Tensor) -> Tensor:
@@ -316,7 +339,13 @@ class Builder(Evaluator):
         return self.value(bound.value, bound.scope, bound.address)
 
     def _node(
-        self, name: str, inputs: tuple[TensorRef, ...], arguments: dict[str, Any], width: Size | None, span: Span
+        self,
+        name: str,
+        inputs: tuple[TensorRef, ...],
+        arguments: dict[str, Any],
+        width: Size | None,
+        span: Span,
+        places: Mapping[str, Span] | None = None,
     ) -> TensorRef:
         shapes = tuple(self.settled(t.shape) for t in inputs)
         use = Use(shapes, arguments, width, lambda s: self.whole(s, span))
@@ -324,7 +353,9 @@ class Builder(Evaluator):
             attributes, output = PRIMITIVES[name].infer(use)
         except ShapeError as error:
             attributes, output = {}, shapes[0] if width is None else shapes[0].with_channels(width)
-            mistake: Mistake | None = Mistake(error.code, str(error), span, error.help)
+            words = str(error).replace("`", " ").split()
+            place = next((where for p, where in (places or {}).items() if p in words), span)
+            mistake: Mistake | None = Mistake(error.code, str(error), place, error.help)
         except TypeError:
             attributes, output = {}, shapes[0]
             mistake = Mistake("E0332", f"an argument of `{name}` has the wrong kind", span)
@@ -579,7 +610,9 @@ class Builder(Evaluator):
     ) -> tuple[object, ...] | None:
         """What a choice's branches depend on; None where that is more than numbers and names."""
         scope = operator.scope
-        fixed = width is None or (isinstance(width, Bound) and isinstance(width.value, syntax.Reference | syntax.Number))
+        fixed = width is None or (
+            isinstance(width, Bound) and isinstance(width.value, syntax.Reference | syntax.Number)
+        )
         if extra or not fixed or not isinstance(scope, Instance):
             return None
         size = None if width is None else self.width(width, operator.choice.span)

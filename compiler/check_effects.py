@@ -1,4 +1,4 @@
-"""What shows only in an elaborated space: values without effect, open decisions of a network, spaces without members."""
+"""What shows in an elaborated space only: values without effect, a network's open decisions, spaces without members."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ Given = tuple[syntax.Property, ...]
 
 def check_effects(space: Space, blocks: Blocks, diagnostics: Diagnostics) -> None:
     """Record what an elaborated space holds for nothing, and whether it has as many members as it says."""
+    count = count_members(space)
+    if count == 0:
+        note = "no choice of its values leaves a network with an output"
+        diagnostics.add("E0371", f"`{space.name}` has no members", space.syntax.name_span, note)
+        return
     for prop, beside in _given(space.syntax):
         if id(prop) not in space.world.used:
             _without_effect(prop, beside, blocks, diagnostics)
     _depth_and_skip(space, diagnostics)
-    if not diagnostics.errors:
-        _members(space, diagnostics)
+    if count > 1 and space.syntax.network and not diagnostics.errors:
+        _open(space, count, diagnostics)
 
 
 def _given(space: syntax.Space) -> Iterator[tuple[syntax.Property, Given]]:
@@ -104,18 +109,12 @@ def _depth_and_skip(space: Space, diagnostics: Diagnostics) -> None:
             )
 
 
-def _members(space: Space, diagnostics: Diagnostics) -> None:
-    count = count_members(space)
-    place = space.syntax.name_span
-    if count == 0:
-        diagnostics.add(
-            "E0371", f"`{space.name}` has no members", place, "no choice of its values leaves a network with an output"
-        )
-    elif count > 1 and space.syntax.network:
-        what, span = open_decision(space)
-        labels = [Label(span, f"{what} is open")] if span is not None else []
-        message = f"a network has one member, and this has {shown(count)}" + ("" if labels else f": {what} is open")
-        diagnostics.add("E0370", message, place, "", labels, "decide it, or write `space` for `network`")
+def _open(space: Space, count: int, diagnostics: Diagnostics) -> None:
+    what, span = open_decision(space)
+    labels = [Label(span, f"{what} is open")] if span is not None else []
+    message = f"a network has one member, and this has {shown(count)}" + ("" if labels else f": {what} is open")
+    mend = "decide it, or write `space` for `network`"
+    diagnostics.add("E0370", message, space.syntax.name_span, "", labels, mend)
 
 
 def shown(count: int) -> str:

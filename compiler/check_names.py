@@ -1,4 +1,4 @@
-"""Names in expressions and pipelines, checked on the syntax: does each stand for something, and for what it is used as?"""
+"""Names in expressions and pipelines, checked on the syntax: does each stand for something?"""
 
 from __future__ import annotations
 

@@ -15,12 +15,15 @@ from nasc.compiler.build_manifest import manifest_of, targets_of
 from nasc.compiler.count import count_members
 from nasc.compiler.ir import Network
 from nasc.compiler.manifest import canonical_hash
+from nasc.compiler.member import used_blocks
 from nasc.compiler.methods.prunet import PrunetOptions
 from nasc.compiler.methods.sections import METHODS, RUNNABLE, read_section
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.compiler.write_files import require_own, write_folder
+from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
+from nasc.dsl.format import print_file
 
 if TYPE_CHECKING:
     from nasc.compiler.weights import Array
@@ -49,7 +52,7 @@ def compile_file(
 ) -> CompileResult:
     """Compile a file into the folder `out`.
 
-    For a space: `supernet.py`, `search.py`, `manifest.json`, `space.json`. For one member: `model.py`, `model.onnx`,
+    For a space: `supernet.py`, `search.py`, `space.nas` (the space as it was compiled), `manifest.json`, `space.json`. For one member: `model.py`, `model.onnx`,
     `manifest.json`, `space.json`, and `weights.safetensors` drawn from `seed` unless `weights` names a file.
     `method` and `target` choose among the file's `search` and `target` sections; `sets` change values first.
 
@@ -84,6 +87,7 @@ def compile_checked(
         files = _space_files(network, checked, method)
     files["manifest.json"] = _json(manifest_of(network, targets).model_dump(mode="json", by_alias=True))
     files["space.json"] = _json(network.model_dump(mode="json"))
+    files["space.nas"] = standalone_text(checked).encode()
     write_folder(out, files, force=force)
     return CompileResult(out, tuple(files), single, checked)
 
@@ -93,13 +97,26 @@ def space_hash(network: Network) -> str:
     return canonical_hash(network.model_dump(mode="json"))
 
 
+def standalone_text(checked: Checked) -> str:
+    """The text of a checked file as it was compiled: as written, or with its settings applied and its imports copied in."""
+    module, space = checked.module, space_of(checked).syntax
+    imports = any(isinstance(item, syntax.Import) for item in module.file.items)
+    if space in module.file.items and not imports:
+        return module.file.source.text
+    sections = (*module.searches, *module.targets)
+    items = (*used_blocks(space, module), space, *sections)
+    return print_file(syntax.File(span=module.file.span, source=module.file.source, version=1, items=items))
+
+
 def _space_files(network: Network, checked: Checked, method: str | None) -> dict[str, bytes]:
     from nasc.compiler.lower_supernet import search_source, supernet_source
+    from nasc.compiler.standalone import standalone_text
 
     options = method_options(checked, method)
     return {
         "supernet.py": supernet_source(network, options).encode(),
         "search.py": search_source(network, options, space_hash(network)).encode(),
+        "space.nas": standalone_text(checked).encode(),
     }
 
 

@@ -110,6 +110,11 @@ def source_text(node: syntax.Node) -> str:
     return " ".join(node.span.source.text[node.span.start : node.span.end].split())
 
 
+def clip(text: str, length: int = 40) -> str:
+    """A text short enough for a message."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 class Evaluator:
     """Evaluates values in a scope; `Builder` adds what makes tensors."""
 
@@ -413,7 +418,7 @@ class Evaluator:
             numbers: list[Rational] = []
             for member in value.members:
                 if isinstance(member, syntax.Range):
-                    numbers.extend(self.domain(member, scope, None))
+                    numbers.extend(self._listed(member, scope))
                 else:
                     number = self.size(member, scope)
                     if isinstance(number, Expr):
@@ -421,6 +426,15 @@ class Evaluator:
                     numbers.append(number)
             return self.decision(address, Domain.of(numbers), ordered=False)
         return self.value(value, scope, address)
+
+    def _listed(self, value: syntax.Range, scope: Scope) -> Domain:
+        """The values of a range inside a set, which are taken one by one."""
+        domain = self.domain(value, scope, None)
+        if domain.size > ENUMERABLE:
+            raise Mistake(
+                "E0317", f"a set of more than {ENUMERABLE:,} values", value.span, "write one range, without the braces"
+            )
+        return domain
 
     def one_of_set(self, value: syntax.ValueSet, scope: Scope, address: str) -> Value:
         members = list({source_text(m): m for m in value.members}.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nasc.compiler.domain import Domain
-from nasc.compiler.evaluate import Evaluator, World
+from nasc.compiler.evaluate import Evaluator, World, clip
 from nasc.compiler.expr import Expr, Rational
 from nasc.compiler.ir import Tensor
 from nasc.compiler.paths import Path
@@ -235,15 +235,39 @@ def depth_domain(stage: syntax.Stage, evaluator: Evaluator, scope: SpaceScope) -
     if isinstance(stage.count, syntax.Range | syntax.Interval):
         domain = evaluator.domain(stage.count, scope, None)
     elif isinstance(stage.count, syntax.ValueSet):
-        domain = Domain.of([_whole(evaluator.size(m, scope), span) for m in stage.count.members])
+        domain = Domain.of([n for m in stage.count.members for n in _counts(m, evaluator, scope)])
     else:
         domain = Domain.grid(*[evaluator.whole(evaluator.size(stage.count, scope), span)] * 2)
-    if domain.first < 0 or domain.last > MAX_LAYERS or int(domain.first) != domain.first or domain.last < 1:
-        raise Mistake("E0347", f"a stage of {domain} layers is out of bounds", span, f"at most {MAX_LAYERS:,} layers")
+    if not _possible(domain):
+        raise _out_of_bounds(str(domain), span)
     return domain
+
+
+def _possible(domain: Domain) -> bool:
+    return (
+        domain.first >= 0 and 1 <= domain.last <= MAX_LAYERS and all(n == int(n) for n in (domain.first, domain.step))
+    )
+
+
+def _out_of_bounds(words: str, span: Span) -> Mistake:
+    return Mistake(
+        "E0347", f"a stage of {clip(words)} layers is out of bounds", span, f"from 1 to {MAX_LAYERS:,} layers"
+    )
+
+
+def _counts(member: syntax.Value, evaluator: Evaluator, scope: SpaceScope) -> list[int]:
+    """The numbers of layers that one member of a set stands for."""
+    if isinstance(member, syntax.Range):
+        domain = evaluator.domain(member, scope, None)
+        if not _possible(domain):
+            raise _out_of_bounds(str(domain), member.span)
+        return [int(n) for n in domain]
+    return [_whole(evaluator.size(member, scope), member.span)]
 
 
 def _whole(size: object, span: Span) -> int:
     if isinstance(size, Expr) or not isinstance(size, int):
         raise Mistake("E0331", "the number of layers must be a whole number", span)
+    if size > MAX_LAYERS:
+        raise _out_of_bounds(str(size), span)
     return size

@@ -50,7 +50,9 @@ def _cause(stage: syntax.Stage, world: World, worst: Unskippable) -> Span | None
     if worst.after is not None and worst.after.spatial != worst.before.spatial:
         callee = worst.text.callee
         block = world.blocks.get(callee.name) if isinstance(callee, syntax.Call) else None
-        first = {p.name for b in ([block] if block else world.blocks.values()) for p in b.parameters if p.kind == "first"}
+        first = {
+            p.name for b in ([block] if block else world.blocks.values()) for p in b.parameters if p.kind == "first"
+        }
         given = (*_row(stage, worst.text.index), *stage.properties)
         return next((p.span for p in given if p.name in first), None)
     return worst.text.width.value.span if worst.text.width is not None else None

@@ -74,7 +74,8 @@ def write_weights(weights: Mapping[str, Array], path: Path) -> None:
     """Write a state dict as a safetensors file; the same arrays give the same bytes."""
     from safetensors.numpy import save
 
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in weights.items()}))
+    # Not ascontiguousarray: that makes a vector of a single number.
+    path.write_bytes(save({name: np.asarray(array, order="C") for name, array in weights.items()}))
 
 
 def read_weights(network: Network, path: Path) -> dict[str, Array]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from nasc.bounds import COUNTS, TIMES, parse_bounds
 from nasc.compiler.opened import Checked, open_file, space_of
-from nasc.dsl.diagnostics import Diagnostic, NascError
+from nasc.dsl.diagnostics import Diagnostic, DiagnosticError, NascError
 
 if TYPE_CHECKING:
     from nasc.compiler.compile import CompileResult
     from nasc.compiler.contains import Answer
+    from nasc.compiler.cost import Metric
     from nasc.compiler.member import Member
 
 
@@ -118,24 +119,36 @@ class Space:
         )
 
     def _cost_conditions(self, macs: str | None, params: str | None) -> list[Callable[[Member], bool]]:
-        wanted = {
-            metric: parse_bounds(text, COUNTS) for metric, text in (("macs", macs), ("params", params)) if text is not None
-        }
+        given: dict[Metric, str | None] = {"macs": macs, "params": params}
+        wanted = {metric: parse_bounds(text, COUNTS) for metric, text in given.items() if text is not None}
         if not wanted:
             return []
-        for metric, span in self.cost().items():
+        reach = self.cost()
+        for metric, bounds in wanted.items():
+            span = reach[metric]
             low, high = (span["min"], span["max"]) if isinstance(span, dict) else (span, span)
-            if metric in wanted and (wanted[metric].high < low or wanted[metric].low > high):
+            if bounds.high < low or bounds.low > high:
                 raise NascError(
                     f"no member of `{self.name}` can meet the bounds: its {metric} are {low:,} .. {high:,}",
                     help="widen the bounds; `nasc cost` prints what the space can reach",
                 )
 
+        costs = self._member_costs()
+
         def met(member: Member) -> bool:
-            cost = self.member(member).cost()
-            return all(cost[metric] in bounds for metric, bounds in wanted.items())
+            return all(costs(member, metric) in bounds for metric, bounds in wanted.items())
 
         return [met]
+
+    def _member_costs(self) -> Callable[[Member, Metric], int]:
+        """What tells members' costs: quickly where the space has a network, else by writing each member."""
+        from nasc.compiler.member_cost import MemberCost
+        from nasc.compiler.network import network_of
+
+        try:
+            return MemberCost(network_of(self._space))
+        except DiagnosticError:
+            return lambda member, metric: int(self.member(member).cost()[metric])
 
     def _latency_condition(self, latency: str | None, table: Path | str | None) -> list[Callable[[Member], bool]]:
         if latency is None:

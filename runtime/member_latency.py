@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from nasc.compiler.build_manifest import layers_of
 from nasc.compiler.expr import Rational
-from nasc.compiler.ir import Layer, Network, Variant
+from nasc.compiler.ir import Network
 from nasc.compiler.manifest import Entry, Manifest
 from nasc.compiler.member import Member
+from nasc.compiler.member_cost import built_layers, variant_of
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment
 from nasc.runtime.predict import Prediction, Use, predict
@@ -30,29 +31,12 @@ class MemberLatency:
         return predict(list(self._uses(member)), self.table, self.environment)
 
     def _uses(self, member: Member) -> Iterator[Use]:
-        for layer in self.layers:
-            decided = member.layers.get(layer.address)
-            if decided is None:
-                continue
+        for layer, decided in built_layers(self.layers, member):
             number = variant_of(layer, decided)
             if (layer.address, number) in self.entries:
                 entry, widths = self.entries[layer.address, number]
                 known = {**member.shared, **decided}
                 yield entry, tuple(_number(known[name]) for name in widths)
-
-
-def variant_of(layer: Layer, decided: Mapping[str, Rational | str]) -> int:
-    """The number of the variant that decisions lead to. Raises `NascError` where none does."""
-    for number, variant in enumerate(layer.variants):
-        if _leads_to(variant, decided):
-            return number
-    raise NascError(f"`{layer.address}` has no alternative with these decisions")
-
-
-def _leads_to(variant: Variant, decided: Mapping[str, Rational | str]) -> bool:
-    if any(str(decided.get(address)) != text for address, text in variant.chosen.items()):
-        return False
-    return all(decided.get(d.address) in [*d.domain] for d in variant.decisions)
 
 
 def _number(value: Rational | str) -> Rational:

@@ -28,7 +28,7 @@ UNARY = {
     "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
     "hard_sigmoid": lambda x: (x / 6 + 0.5).clamp(0, 1),
     "hard_swish": lambda x: x * (x / 6 + 0.5).clamp(0, 1),
-    "tanh": lambda x: (torch.exp(2 * x) - 1) / (torch.exp(2 * x) + 1),
+    "tanh": lambda x: 1 - 2 / (torch.exp(2 * x) + 1),
     "dropout": lambda x: x,
 }
 
@@ -88,7 +88,7 @@ def randomised(state: Mapping[str, Any], seed: int = 0) -> dict[str, Array]:
     for name, tensor in state.items():
         if tensor.dtype == "int64":
             made[name] = np.zeros(tensor.shape, np.int64)
-        elif name.endswith("running_var"):
+        elif name.endswith(("running_var", "bias")):
             made[name] = rng.uniform(0.5, 2, tensor.shape).astype(np.float32)
         else:
             fan_in = max(1, int(np.prod(tensor.shape[1:])))

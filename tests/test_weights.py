@@ -81,9 +81,9 @@ def test_a_file_that_does_not_fit_names_the_first_differences(tmp_path: Path) ->
     with pytest.raises(NascError) as caught:
         read_weights(small(), path)
     assert "a.0.conv.weight is 16 x 3 x 3 x 3, the network's is 8 x 3 x 3 x 3" in caught.value.message
-    assert caught.value.message.endswith("and 9 more")
+    assert caught.value.message.endswith("and 8 more")
     write_weights({**seeded_weights(small(), 1), "extra": np.zeros(3, np.float32)}, path)
-    with pytest.raises(NascError, match="extra is not in the network$"):
+    with pytest.raises(NascError, match=r"extra is not in the network$"):
         read_weights(small(), path)
     with pytest.raises(NascError, match=r"a\.2\.conv\.weight is missing"):
         read_weights(small(depth=3), path)

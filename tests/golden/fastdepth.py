@@ -161,7 +161,7 @@ class Fastdepth(nn.Module):
 
 
 def load(path: str) -> Fastdepth:
-    """The network in evaluation mode, with the weights of a .safetensors file or of a saved state dict."""
+    """The network, ready to evaluate, with weights from a .safetensors file or a state dict."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 

@@ -228,7 +228,7 @@ class Gpunet1(nn.Module):
 
 
 def load(path: str) -> Gpunet1:
-    """The network in evaluation mode, with the weights of a .safetensors file or of a saved state dict."""
+    """The network, ready to evaluate, with weights from a .safetensors file or a state dict."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 

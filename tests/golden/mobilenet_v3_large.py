@@ -293,7 +293,7 @@ class MobilenetV3Large(nn.Module):
 
 
 def load(path: str) -> MobilenetV3Large:
-    """The network in evaluation mode, with the weights of a .safetensors file or of a saved state dict."""
+    """The network, ready to evaluate, with weights from a .safetensors file or a state dict."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 

@@ -1,0 +1,59 @@
+"""What a member costs, without writing it: the sum over its layers of what each variant costs at its widths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from nasc.compiler.build_manifest import layers_of
+from nasc.compiler.cost import Metric, graph_cost
+from nasc.compiler.expr import Rational
+from nasc.compiler.ir import Layer, Network, Variant
+from nasc.compiler.member import Member
+from nasc.dsl.diagnostics import NascError
+
+Decisions = Mapping[str, "Rational | str"]
+
+
+class MemberCost:
+    """Costs of members of one space, whose network this is; what a layer costs is worked out once."""
+
+    def __init__(self, network: Network) -> None:
+        self.layers = list(layers_of(network))
+        self.known: dict[tuple[str, int, Metric, tuple[tuple[str, Rational], ...]], int] = {}
+
+    def __call__(self, member: Member, metric: Metric) -> int:
+        """The member's parameters or multiply-accumulates."""
+        return sum(self._layer(layer, member, decided, metric) for layer, decided in built_layers(self.layers, member))
+
+    def _layer(self, layer: Layer, member: Member, decided: Decisions, metric: Metric) -> int:
+        number = variant_of(layer, decided)
+        values = {a: v for a, v in {**member.shared, **decided}.items() if not isinstance(v, str)}
+        key = (layer.address, number, metric, tuple(values.items()))
+        if key not in self.known:
+            self.known[key] = graph_cost(layer.variants[number].graph, values, metric)
+        return self.known[key]
+
+
+def built_layers(layers: list[Layer], member: Member) -> Iterator[tuple[Layer, Decisions]]:
+    """The layers that a member does not drop, with what was decided in each."""
+    for layer in layers:
+        decided = member.layers.get(layer.address)
+        if decided is not None:
+            yield layer, decided
+
+
+def variant_of(layer: Layer, decided: Decisions) -> int:
+    """The number of the variant that decisions lead to. Raises `NascError` where none does."""
+    for number, variant in enumerate(layer.variants):
+        if _leads_to(variant, decided):
+            return number
+    raise NascError(f"`{layer.address}` has no alternative with these decisions")
+
+
+def _leads_to(variant: Variant, decided: Decisions) -> bool:
+    if any(str(decided.get(address)) != text for address, text in variant.chosen.items()):
+        return False
+    return all(
+        not isinstance(value := decided.get(d.address), str) and value is not None and value in d.domain
+        for d in variant.decisions
+    )

@@ -1,0 +1,33 @@
+"""`nasc eval`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from nasc.commands.common import PATH, example, file_argument, format_option, print_json
+
+
+@click.command(epilog=example("nasc eval best.nas --weights run/weights.safetensors --data digits --split test"))
+@file_argument
+@click.option("--weights", type=PATH, required=True, metavar="FILE", help="Trained weights (.safetensors).")
+@click.option("--data", required=True, help="As for `nasc train`.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the data's random split.")
+@format_option
+def command(
+    file: Path, weights: Path, data: str, split: str, batch: int, device: str, seed: int, form: str
+) -> None:
+    """Measure how well the one network of FILE classifies images."""
+    from nasc.training import evaluate_file
+
+    result = evaluate_file(file, weights, data, split=split, batch=batch, device=device, seed=seed)
+    if form == "json":
+        print_json(asdict(result))
+        return
+    five = f", top 5 {result.top5:.2%}" if result.top5 is not None else ""
+    click.echo(f"accuracy {result.top1:.2%}{five}, loss {result.loss:.4f} on {result.count} images")

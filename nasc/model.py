@@ -1,0 +1,63 @@
+"""A `.nas` file with one member as a PyTorch module: the generated `model.py`, loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from nasc.compiler.count import count_members
+from nasc.compiler.identifiers import class_name
+from nasc.compiler.network import network_of
+from nasc.compiler.opened import open_file, space_of
+from nasc.dsl.diagnostics import NascError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nasc.compiler.ir import Network
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network as a module, with what data must suit it: the input (C, H, W) and the number of classes."""
+
+    module: nn.Module
+    network: Network
+    input_shape: tuple[int, int, int]
+    classes: int
+
+
+def load_model(file: Path) -> Loaded:
+    """Build the network of a file. Raises `NascError` for a space, and for what cannot be compiled yet."""
+    from nasc.compiler.lower_torch import model_source
+
+    space = space_of(open_file(file))
+    if count_members(space) != 1:
+        raise NascError(
+            f"{file} has open decisions: only one network can be trained",
+            help="draw members with `nasc sample`, or search the space",
+        )
+    network = network_of(space)
+    kind, sizes = network.output
+    if kind != "classes":
+        raise NascError(f"{file} gives {kind}: only classifiers can be trained and evaluated yet")
+    shape = network.input
+    assert isinstance(shape.channels, int) and shape.height is not None and shape.width is not None
+    module = _imported(model_source(network), class_name(network.name, ()))
+    return Loaded(module, network, (shape.channels, shape.height, shape.width), int(sizes[0]))
+
+
+def _imported(source: str, name: str) -> nn.Module:
+    """An instance of a class of generated code, which holds nothing of the `.nas` file but checked names and numbers."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.py")
+        path.write_text(source, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("nasc_generated_model", path)
+        assert spec is not None and spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+    module: nn.Module = getattr(loaded, name)()
+    return module

@@ -1,0 +1,62 @@
+"""Training and evaluating the network of a `.nas` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasc.compiler.write_files import write_file
+from nasc.dsl.diagnostics import NascError
+from nasc.model import load_model
+
+if TYPE_CHECKING:
+    from nasc.runtime.evaluate import EvalResult
+    from nasc.runtime.progress import Progress
+    from nasc.runtime.train import TrainResult
+
+NETWORK = "network.nas"
+"""The copy of the trained network in a run's folder."""
+
+
+def train_file(
+    file: Path, data: str, out: Path, options: dict[str, Any], *, resume: bool = False, progress: Progress | None = None
+) -> TrainResult:
+    """Train the one network of a file into the folder `out`; `options` are those of `TrainOptions`.
+
+    The initial weights depend on the seed alone. Raises `NascError` for a file, data or options that do not fit.
+    """
+    import torch
+    from pydantic import ValidationError
+
+    from nasc.runtime.data import load_data
+    from nasc.runtime.train import train
+    from nasc.runtime.train_options import TrainOptions
+
+    try:
+        chosen = TrainOptions(**options)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise NascError(f"option {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    with torch.random.fork_rng():
+        torch.manual_seed(chosen.seed)
+        loaded = load_model(file)
+    splits = load_data(data, input_shape=loaded.input_shape, classes=loaded.classes, seed=chosen.seed)
+    result = train(loaded.module, splits, chosen, out, progress, resume)
+    write_file(out / NETWORK, file.read_bytes())
+    return result
+
+
+def evaluate_file(file: Path, weights: Path, data: str, *, split: str, batch: int, device: str, seed: int) -> EvalResult:
+    """Measure the network of a file with weights from a safetensors file on one split of the data."""
+    from nasc.runtime.checkpoint import load_weights, restore_weights
+    from nasc.runtime.data import load_data
+    from nasc.runtime.evaluate import evaluate
+    from nasc.runtime.train_options import pick_device
+
+    loaded = load_model(file)
+    restore_weights(loaded.module, load_weights(weights), str(weights))
+    splits = load_data(data, input_shape=loaded.input_shape, classes=loaded.classes, seed=seed)
+    images = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
+    if images is None:
+        raise NascError(f"the data `{data}` has no {split} images", help="evaluate on --split val")
+    return evaluate(loaded.module, images, batch, pick_device(device))

@@ -1,0 +1,140 @@
+"""What every candidate of a SuperNet costs at each of its widths: latency from a table, MACs or parameters.
+
+The search measures nothing: all of this is known before its first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from statistics import median
+
+from nasc.compiler.expr import Rational, Size, add, evaluate
+from nasc.compiler.ir import Graph
+from nasc.compiler.manifest import Entry, Manifest
+from nasc.compiler.methods.relax import Candidate, RelaxedLayer
+from nasc.compiler.methods.values import Cost
+from nasc.compiler.primitives import PRIMITIVES
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime.device import Environment
+from nasc.runtime.measurement import Measurement
+from nasc.runtime.table import LatencyTable, Point, point_text
+
+UNITS: dict[Cost, str] = {"latency": "µs", "macs": "MACs", "params": "parameters"}
+
+Widths = dict[int, float]
+"""A candidate's cost at each width; at 0 where it has no width under search."""
+
+_Price = Callable[[RelaxedLayer, int], Widths]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """`blocks` has the costs of the candidates of stochastic layers by address and number; `fixed` is all the rest."""
+
+    kind: Cost
+    fixed: float
+    blocks: Mapping[tuple[str, int], Widths]
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.kind]
+
+
+def formula_costs(layers: Sequence[RelaxedLayer], kind: Cost) -> Costs:
+    """MACs for one image, or parameters, by the primitives' formulas."""
+    return _collected(layers, kind, 0.0, lambda layer, number: _by_formula(layer, number, kind))
+
+
+def _by_formula(layer: RelaxedLayer, number: int, kind: Cost) -> Widths:
+    candidate = layer.candidates[number]
+    variant = layer.layer.variants[candidate.variant]
+    size = _size(variant.graph, kind)
+    return {width: float(evaluate(size, values)) for width, values in _points(layer, candidate)}
+
+
+def _size(graph: Graph, kind: Cost) -> Size:
+    """A graph's cost as a formula of its decisions."""
+    sizes: list[Size] = []
+    for node in graph.nodes:
+        inputs = [graph.tensor(name) for name in node.inputs]
+        primitive = PRIMITIVES[node.op]
+        sizes.append(primitive.macs(node, inputs) if kind == "macs" else primitive.weights(node, inputs))
+    return reduce(add, sizes, 0)
+
+
+def _points(layer: RelaxedLayer, candidate: Candidate) -> Iterator[tuple[int, dict[str, Rational]]]:
+    """Each width of a candidate (0 where none is searched), with a value for all of its decisions."""
+    shared = layer.layer.variants[candidate.variant].shared
+    known = {**{address: domain.first for address, domain in shared.items()}, **candidate.values}
+    for width in candidate.widths or (0,):
+        yield width, {**known, candidate.width: width} if candidate.width else known
+
+
+def table_costs(
+    layers: Sequence[RelaxedLayer], manifest: Manifest, table: LatencyTable, environment: Environment
+) -> Costs:
+    """Latencies in microseconds. A block's is its median less the engine's call, which the network pays once.
+
+    Raises `NascError` for points that the table lacks, naming the command that measures them.
+    """
+    prices = _Prices(manifest, table, environment)
+    costs = _collected(layers, "latency", prices.call, prices.of)
+    if prices.missing:
+        raise NascError(
+            f"{len(prices.missing)} latencies are missing in {table.path} for {environment}: "
+            + "; ".join(prices.missing[:3])
+            + ("; …" if len(prices.missing) > 3 else ""),
+            help=f"`nasc profile DIR --table {table.path}` measures them, with DIR the compiled folder",
+        )
+    return costs
+
+
+class _Prices:
+    """Looks candidates up in a table; what is not there is noted in `missing`."""
+
+    def __init__(self, manifest: Manifest, table: LatencyTable, environment: Environment) -> None:
+        self.entries: dict[tuple[str, int], tuple[Entry, tuple[str, ...]]] = {
+            (use.layer, use.variant): (entry, use.widths) for entry in manifest.entries for use in entry.uses
+        }
+        self.rows: dict[str, dict[Point, Measurement]] = {
+            entry.key: table.points(entry.key, environment) for entry in manifest.entries
+        }
+        calls = [row.identity for rows in self.rows.values() for row in rows.values() if row.identity is not None]
+        self.call = median(calls) if calls else 0.0
+        self.missing: list[str] = []
+
+    def of(self, layer: RelaxedLayer, number: int) -> Widths:
+        candidate = layer.candidates[number]
+        if not candidate.graph.nodes:
+            return {0: 0.0}
+        found = self.entries.get((layer.address, candidate.variant))
+        if found is None:
+            raise NascError(
+                f"manifest.json does not list candidate {number} of `{layer.address}`", help="compile the space again"
+            )
+        entry, names = found
+        return {
+            width: self._price(layer.address, entry, tuple(values[name] for name in names))
+            for width, values in _points(layer, candidate)
+        }
+
+    def _price(self, address: str, entry: Entry, point: Point) -> float:
+        row = self.rows[entry.key].get(point)
+        if row is None or not row.usable or row.median is None:
+            why = "" if row is None else f" ({row.status})"
+            self.missing.append(f"{entry.block}{point_text(point)} of {address}{why}")
+            return 0.0
+        return max(0.0, row.median - self.call) if row.status == "ok" else 0.0
+
+
+def _collected(layers: Sequence[RelaxedLayer], kind: Cost, fixed: float, price: _Price) -> Costs:
+    blocks: dict[tuple[str, int], Widths] = {}
+    for layer in layers:
+        if layer.fixed:
+            fixed += price(layer, 0)[0]
+            continue
+        for number in range(len(layer.candidates)):
+            blocks[layer.address, number] = price(layer, number)
+    return Costs(kind, fixed, blocks)
