@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from nasc.compiler.arguments import too_large, undivided, wrong_argument
 from nasc.compiler.domain import Domain
 from nasc.compiler.evaluate import Evaluator, World, clip, dotted, source_text
 from nasc.compiler.expr import Expr, Size, add, multiply, substitute, variable, variables
@@ -326,11 +327,14 @@ class Builder(Evaluator):
                 arguments[parameter] = default
                 continue
             value = bound.value if isinstance(bound, Ready) else self._bound(bound)
-            arguments[parameter] = value.name if isinstance(value, Word) else value
-        for parameter, value in arguments.items():
-            wrong = isinstance(value, float | TensorRef | Operator | ChoiceOperator)
-            if wrong or (isinstance(value, str) and (parameter, value) != ("padding", "same")):
-                raise Mistake("E0332", f"the `{parameter}` of `{name}` must be a number", span)
+            arguments[parameter] = value = value.name if isinstance(value, Word) else value
+            place = origin(bound) or span
+            wrong_kind = isinstance(value, float | TensorRef | Operator | ChoiceOperator)
+            if wrong_kind or (isinstance(value, str) and (parameter, value) != ("padding", "same")):
+                raise Mistake("E0332", f"the `{parameter}` of `{name}` must be a number", place)
+            wrong = wrong_argument(parameter, value, self.path.domain)
+            if wrong is not None:
+                raise Mistake("E0322", f"the `{parameter}` of `{name}` {wrong}", place)
         return arguments
 
     def _bound(self, bound: Bound) -> Value:
@@ -360,7 +364,7 @@ class Builder(Evaluator):
             attributes, output = {}, shapes[0]
             mistake = Mistake("E0332", f"an argument of `{name}` has the wrong kind", span)
         else:
-            mistake = None
+            mistake = self._absurd(name, arguments, shapes, output, span)
         names = tuple(t.name for t in inputs if t.name is not None)
         made = self.fresh(name)
         self.nodes.append(
@@ -369,6 +373,17 @@ class Builder(Evaluator):
         if mistake is not None:
             self.poison[made] = mistake
         return TensorRef(made, output)
+
+    def _absurd(
+        self, name: str, arguments: dict[str, Any], shapes: tuple[Tensor, ...], output: Tensor, span: Span
+    ) -> Mistake | None:
+        """What an operator's own rules do not see: sizes beyond use, groups that do not fit for some value."""
+        split = (shapes[0].channels, output.channels)
+        undivided_ = undivided(name, arguments, split, self.path.domain)
+        if undivided_ is not None:
+            return Mistake("E0324", undivided_, span)
+        large = too_large(output, self.path.domain)
+        return Mistake("E0344", large, span) if large is not None else None
 
     def fresh(self, kind: str) -> str:
         self.counters[kind] = self.counters.get(kind, 0) + 1
@@ -503,6 +518,7 @@ class Builder(Evaluator):
         )
         if isinstance(start, float) or isinstance(stop, float):
             raise Mistake("E0332", "`channels` needs finite numbers", span)
+        self._inside(current, start, stop, span)
         low, high = self.bounds(add(stop, multiply(-1, start)))
         if high <= 0:
             return TensorRef(None, current.shape)
@@ -510,6 +526,14 @@ class Builder(Evaluator):
             return current
         cut = self._node("slice", (current,), {"start": start, "stop": stop}, None, span)
         return TensorRef(cut.name, cut.shape, uncertain=low <= 0)
+
+    def _inside(self, current: TensorRef, start: Size, stop: Size, span: Span) -> None:
+        """Refuse channels that a tensor certainly does not have."""
+        beyond = self.bounds(add(stop, multiply(-1, current.shape.channels)))[0]
+        below = self.bounds(start)[1]
+        if beyond > 0 or below < 0 or not (is_whole(start, self.path.domain) and is_whole(stop, self.path.domain)):
+            what = f"channels {start} up to {stop} of {current.shape.channels}"
+            raise Mistake("E0322", f"there are no {clip(what, 80)}", span)
 
     # --------------------------------------------------------------------------------------------- choices
 
@@ -727,13 +751,19 @@ class Builder(Evaluator):
 
     # --------------------------------------------------------------------------------------------- finishing
 
-    def finish(self, out: TensorRef, block: str, inputs: Mapping[str, Tensor]) -> Variant:
-        """The variant this path has built: only what reaches the result, with the decisions that are left in it."""
+    def sound(self, out: TensorRef) -> list[Node]:
+        """The nodes that a tensor comes from. Raises the first `Mistake` among them."""
         assert out.name is not None
         live = live_nodes(self.nodes, out.name)
         for node in live:
             if node.name in self.poison:
                 raise self.poison[node.name]
+        return live
+
+    def finish(self, out: TensorRef, block: str, inputs: Mapping[str, Tensor]) -> Variant:
+        """The variant this path has built: only what reaches the result, with the decisions that are left in it."""
+        assert out.name is not None
+        live = self.sound(out)
         fixed: dict[str, Size] = {
             a: d.first for a, d in self.path.domains.items() if d.size == 1 and a not in self.foreign
         }

@@ -123,9 +123,7 @@ class _Entry:
         self.widths = list(map(_joined, self.widths, found)) if self.widths else found
 
     def finished(self) -> Entry:
-        return Entry(
-            key=self.key, block=self.block, uses=tuple(self.uses), graph=self.graph, widths=tuple(self.widths)
-        )
+        return Entry(key=self.key, block=self.block, uses=tuple(self.uses), graph=self.graph, widths=tuple(self.widths))
 
 
 def _joined(a: Decision, b: Decision) -> Decision:
@@ -139,7 +137,9 @@ def targets_of(checked: Checked, only: str | None = None) -> tuple[Target, ...]:
     sections = {section.name: section for section in checked.module.targets}
     if only is not None and only not in sections:
         known = ", ".join(sections) or "none"
-        raise NascError(f"the file has no target `{only}`", help=did_you_mean(only, sections) or f"its targets: {known}")
+        raise NascError(
+            f"the file has no target `{only}`", help=did_you_mean(only, sections) or f"its targets: {known}"
+        )
     found: list[Target] = []
     for name, section in sections.items():
         options = read_section(section, Diagnostics())

@@ -42,7 +42,7 @@ def _given(space: syntax.Space) -> Iterator[tuple[syntax.Property, Given]]:
                 yield from _each(item.properties, item.properties)
             case syntax.Stage():
                 inherited = (*item.properties, *defaults)
-                yield from _each(item.properties, inherited)
+                yield from _each(item.properties, (*inherited, *(p for row in item.rows for p in row.properties)))
                 yield from _calls(item.callee, inherited)
                 for row in item.rows:
                     yield from _each(row.properties, (*row.properties, *inherited))

@@ -87,6 +87,8 @@ class World:
     """Nested choices explored so far."""
     steps: int = 0
     """Values evaluated so far."""
+    layers: dict[str, int] = field(default_factory=dict)
+    """The largest number of layers of each stage so far."""
 
     def step(self, path: Path, span: Span) -> None:
         """Count a step of the elaboration. Raises `Mistake` where a layer or the space takes absurdly many."""
@@ -534,8 +536,8 @@ class Evaluator:
         a, b = (self._number(v, side.span) for v, side in ((left, operation.left), (right, operation.right)))
         if isinstance(a, float) or isinstance(b, float):
             raise Mistake("E0332", "`inf` can be compared and used in min and max only", operation.span)
-        if operator == "/" and not isinstance(b, Expr) and b == 0:
-            raise Mistake("E0340", "a division by zero", operation.span)
+        if operator == "/" and self.is_zero(b, operation.span):
+            raise Mistake("E0340", "a division by zero", operation.right.span)
         if operator == "*" and _terms(a) * _terms(b) > MAX_TERMS:
             raise Mistake("E0329", "this sum has too many terms", operation.span)
         return _bounded(_MIRROR[operator](a, b), operation.span)

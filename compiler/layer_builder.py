@@ -87,6 +87,8 @@ class LayerBuilder:
             for place, step in enumerate(head.steps):
                 current = builder.step(step, current, scope, str(place + 1))
             current = builder.certain(current, head.span)
+            if not current.absent:
+                builder.sound(current)
             _check_output(self.header, current, head.span)
             return builder, current
 

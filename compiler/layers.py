@@ -240,6 +240,12 @@ def depth_domain(stage: syntax.Stage, evaluator: Evaluator, scope: SpaceScope) -
         domain = Domain.grid(*[evaluator.whole(evaluator.size(stage.count, scope), span)] * 2)
     if not _possible(domain):
         raise _out_of_bounds(str(domain), span)
+    evaluator.world.layers[stage.name] = int(domain.last)
+    total = sum(evaluator.world.layers.values())
+    if total > MAX_LAYERS:
+        raise Mistake(
+            "E0347", f"{total:,} layers are out of bounds", span, f"a space has at most {MAX_LAYERS:,} layers"
+        )
     return domain
 
 

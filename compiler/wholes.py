@@ -13,8 +13,8 @@ ENOUGH = 4096
 ROUNDING = frozenset({"round", "floor", "ceil"})
 
 
-def is_whole(size: Size, domain: Callable[[str], Domain]) -> bool:
-    """Is a size a whole number for all values of its decisions? False also where that would take too long to tell."""
+def is_whole(size: Size, domain: Callable[[str], Domain]) -> bool | None:
+    """Is a size a whole number for all values of its decisions? None where that would take too long to tell."""
     if not isinstance(size, Expr):
         return size == int(size)
     if all(c.denominator == 1 and all(p > 0 and _whole_atom(a, domain) for a, p in m) for m, c in size.terms):
@@ -29,7 +29,7 @@ def is_whole(size: Size, domain: Callable[[str], Domain]) -> bool:
     for values in domains.values():
         count *= values.size
     if count > ENOUGH:
-        return False
+        return None
     points = (dict(zip(domains, point, strict=True)) for point in product(*domains.values()))
     return all(Fraction(evaluate(size, point)).denominator == 1 for point in points)
 
@@ -48,5 +48,5 @@ def _whole_atom(atom: Atom, domain: Callable[[str], Domain]) -> bool:
     if atom.name in ROUNDING:
         return True
     if atom.name == "divisible":
-        return is_whole(atom.arguments[1], domain)
+        return is_whole(atom.arguments[1], domain) is True
     return all(is_whole(argument, domain) for argument in atom.arguments)

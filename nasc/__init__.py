@@ -1,9 +1,9 @@
 """nasc: a compiler for neural-architecture-search spaces.
 
-    >>> import nasc
-    >>> space = nasc.load("spaces/gpunet1.nas")
-    >>> space.count()
-    110966074150861980032677153370819002368000
+>>> import nasc
+>>> space = nasc.load("spaces/gpunet1.nas")
+>>> space.count()
+110966074150861980032677153370819002368000
 """
 
 from __future__ import annotations

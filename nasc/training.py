@@ -46,7 +46,9 @@ def train_file(
     return result
 
 
-def evaluate_file(file: Path, weights: Path, data: str, *, split: str, batch: int, device: str, seed: int) -> EvalResult:
+def evaluate_file(
+    file: Path, weights: Path, data: str, *, split: str, batch: int, device: str, seed: int
+) -> EvalResult:
     """Measure the network of a file with weights from a safetensors file on one split of the data."""
     from nasc.runtime.checkpoint import load_weights, restore_weights
     from nasc.runtime.data import load_data

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from nasc.compiler.count import count_members
 from nasc.compiler.cost import cost_of
+from nasc.compiler.count import count_members
 from nasc.compiler.lower_svg import draw
 from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.outline import outline

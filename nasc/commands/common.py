@@ -19,7 +19,12 @@ PATH: click.Path = click.Path(path_type=Path)
 file_argument = click.argument("file", type=PATH)
 
 format_option = click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom to print."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="For whom to print.",
 )
 
 set_option = click.option(

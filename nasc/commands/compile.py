@@ -45,8 +45,6 @@ def command(
     checked = open_file(file, sets=sets)
     warn(checked)
     folder = out or Path("build", space_of(checked).name)
-    result = compile_checked(
-        checked, folder, method=method, target=target, weights=weights, seed=seed, force=force
-    )
+    result = compile_checked(checked, folder, method=method, target=target, weights=weights, seed=seed, force=force)
     for name in result.files:
         click.echo(folder / name)

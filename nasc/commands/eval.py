@@ -19,9 +19,7 @@ from nasc.commands.common import PATH, example, file_argument, format_option, pr
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the data's random split.")
 @format_option
-def command(
-    file: Path, weights: Path, data: str, split: str, batch: int, device: str, seed: int, form: str
-) -> None:
+def command(file: Path, weights: Path, data: str, split: str, batch: int, device: str, seed: int, form: str) -> None:
     """Measure how well the one network of FILE classifies images."""
     from nasc.training import evaluate_file
 

@@ -24,9 +24,7 @@ SHOWN_FAILURES = 5
 @click.option("--limit", type=click.IntRange(min=1), help="Measure at most so many points now.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
 @format_option
-def command(
-    folder: Path, table: Path, engine: str | None, limit: int | None, retry_failed: bool, form: str
-) -> None:
+def command(folder: Path, table: Path, engine: str | None, limit: int | None, retry_failed: bool, form: str) -> None:
     """Measure the latency of every block that the compiled folder DIR lists.
 
     What the table holds is not measured again: a run that was stopped goes on where it was. A block that cannot be
