@@ -44,7 +44,7 @@ def wrong_argument(parameter: str, value: Any, domain: Domains) -> str | None:
     low, high = _bounds(value, domain)
     shown = str(low) if low == high else f"{low} .. {high}"
     if parameter in FRACTIONS:
-        return None if 0 <= low and high < 1 else f"must be at least 0 and below 1, not {_clip(shown)}"
+        return None if low >= 0 and high < 1 else f"must be at least 0 and below 1, not {_clip(shown)}"
     if parameter not in LEAST:
         return None
     if low < LEAST[parameter] or not is_whole(value, domain):

@@ -291,17 +291,17 @@ class Builder(Evaluator):
     def width(self, width: Bound | Ready, span: Span) -> Size:
         """The number of channels after `->`."""
         if isinstance(width, Ready):
-            size = width.value
+            found = width.value
         else:
-            size = self._remembered(
+            found = self._remembered(
                 ("width", width.address, id(width.value)),
                 lambda: self.value_symbolic(width.value, width.scope, width.address),
             )
-        if isinstance(size, Expr):
-            size = substitute(size, self._single_values(size))
         place = origin(width) or span
-        number = isinstance(size, int | Fraction | Expr) and not isinstance(size, bool)
-        if not number or not is_whole(size, self.path.domain):
+        if isinstance(found, bool) or not isinstance(found, int | Fraction | Expr):
+            raise Mistake("E0343", "a width must be a whole number", place)
+        size = substitute(found, self._single_values(found))
+        if not is_whole(size, self.path.domain):
             raise Mistake("E0343", "a width must be a whole number", place)
         low, high = self.bounds(size)
         if low < 0 or high > MAX_WIDTH:
@@ -326,8 +326,8 @@ class Builder(Evaluator):
                     raise Mistake("E0303", f"`{name}` needs `{parameter}`", span)
                 arguments[parameter] = default
                 continue
-            value = bound.value if isinstance(bound, Ready) else self._bound(bound)
-            arguments[parameter] = value = value.name if isinstance(value, Word) else value
+            found = bound.value if isinstance(bound, Ready) else self._bound(bound)
+            arguments[parameter] = value = found.name if isinstance(found, Word) else found
             place = origin(bound) or span
             wrong_kind = isinstance(value, float | TensorRef | Operator | ChoiceOperator)
             if wrong_kind or (isinstance(value, str) and (parameter, value) != ("padding", "same")):
@@ -409,7 +409,8 @@ class Builder(Evaluator):
         tensors = [] if current is None else [current]
         given: dict[str, Bound | Ready] = {}
         names = list(options)
-        for argument in [*call.arguments, *call.properties]:
+        everything: list[syntax.Argument | syntax.Property] = [*call.arguments, *call.properties]
+        for argument in everything:
             if argument.name in options:
                 given[argument.name or ""] = Bound(argument.value, scope, dotted(address, argument.name or ""))
                 continue

@@ -52,8 +52,9 @@ def compile_file(
 ) -> CompileResult:
     """Compile a file into the folder `out`.
 
-    For a space: `supernet.py`, `search.py`, `space.nas` (the space as it was compiled), `manifest.json`, `space.json`. For one member: `model.py`, `model.onnx`,
-    `manifest.json`, `space.json`, and `weights.safetensors` drawn from `seed` unless `weights` names a file.
+    For a space: `supernet.py`, `search.py`; for one member: `model.py`, `model.onnx`, and `weights.safetensors` drawn
+    from `seed` unless `weights` names a file. For both `manifest.json`, `space.json`, and `space.nas`, which is the
+    file with its settings applied.
     `method` and `target` choose among the file's `search` and `target` sections; `sets` change values first.
 
     Raises `DiagnosticError` for a file with errors or one that cannot be lowered yet, and `NascError` for settings
@@ -98,13 +99,13 @@ def space_hash(network: Network) -> str:
 
 
 def standalone_text(checked: Checked) -> str:
-    """The text of a checked file as it was compiled: as written, or with its settings applied and its imports copied in."""
+    """The text of a checked file as it is compiled: as written, or with settings applied and imports copied in."""
     module, space = checked.module, space_of(checked).syntax
     imports = any(isinstance(item, syntax.Import) for item in module.file.items)
     if space in module.file.items and not imports:
         return module.file.source.text
-    sections = (*module.searches, *module.targets)
-    items = (*used_blocks(space, module), space, *sections)
+    items: tuple[syntax.Block | syntax.Space | syntax.Section, ...]
+    items = (*used_blocks(space, module), space, *module.searches, *module.targets)
     return print_file(syntax.File(span=module.file.span, source=module.file.source, version=1, items=items))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from nasc.compiler.build import map_sizes
 from nasc.compiler.domain import Domain
+from nasc.compiler.evaluate import dotted
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational, evaluate
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
@@ -178,7 +179,7 @@ def _options(node: Node, values: Values, metric: Metric, largest: bool) -> list[
         branches.append(found)
     if node.op == "one_of":
         return _undominated([o for found in branches for o in found], node, values, largest)
-    names = [f"{node.attributes['address']}.{n}?" for n in node.attributes["numbers"]]
+    names = [dotted(node.attributes["address"], f"{n}?") for n in node.attributes["numbers"]]
     absent = {name: 0 for name in names}
     if largest:
         best = [max(found, key=lambda o: o[0]) for found in branches]

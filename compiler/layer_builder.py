@@ -109,11 +109,11 @@ class LayerBuilder:
                 return built
         try:
             found = explore(run, shared)
+            built = self._gathered(found, callee, state)
         except TooManyPaths:
             raise Mistake("E0317", "this layer has more than 4096 alternatives", span, "narrow its sets") from None
         except Mistake as mistake:
             raise placed(mistake, span, self.world.blocks) from None
-        built = self._gathered(found, callee, state)
         asked = {a for path, _ in found for a in path.reads}
         known = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
         self.memo.setdefault(key, []).append((known, built))

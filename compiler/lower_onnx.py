@@ -13,7 +13,7 @@ from nasc.compiler.ir import Graph, Network
 from nasc.compiler.onnx_builder import DTYPES, GraphBuilder
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.structure import parameter_paths, used_inputs
-from nasc.compiler.weights import Array, fitted, graph_state, joined, network_state, seeded
+from nasc.compiler.weights import Array, fitted, graph_state, joined, network_state, noise
 from nasc.dsl.diagnostics import NascError
 
 Tensors = dict[str, dict[str, tuple[str, Array]]]
@@ -37,10 +37,8 @@ def block_onnx(
     """
     _check_precision(precision)
     check_concrete(graph, name)
-    if weights is None:
-        weights = seeded(graph_state(graph), seed)
-    else:
-        weights = fitted(graph_state(graph), weights, "the weights")
+    state = graph_state(graph)
+    weights = noise(state, seed) if weights is None else fitted(state, weights, "the weights")
     tensors = _by_node(graph, parameter_paths(graph), weights)
     if fold:
         graph = _folded(graph, tensors)

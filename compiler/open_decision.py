@@ -62,8 +62,8 @@ def _place(space: Space, stage: syntax.Stage | None, index: int, address: str) -
         let = space.header.lets.get(home)
         owner = next((s for s in space.header.stages if s.name == home), None)
         if rest[-1:] == ["width"] and owner is not None:
-            rows = [r.width.span for r in owner.rows if r.width is not None and rest[0] == str(r.first)]
-            return rows[0] if rows else owner.width.span if owner.width is not None else owner.span
+            widths = [r.width.span for r in owner.rows if r.width is not None and rest[0] == str(r.first)]
+            return widths[0] if widths else owner.width.span if owner.width is not None else owner.span
         return let.span if let is not None else None
     if stage is None:
         return space.header.head.span if space.header.head is not None else None

@@ -12,6 +12,8 @@ from nasc.compiler.settings import with_settings
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.loader import Module, load
 
+__all__ = ["Checked", "load_file", "open_file", "space_of"]
+
 
 def load_file(path: Path | str, text: str | None = None) -> Module:
     """Load a file, or `text` under its name; primitive operators cannot be defined anew."""

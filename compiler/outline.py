@@ -49,13 +49,10 @@ def _row(slot: Slot, trellis: Trellis, members: int) -> Row:
     choices = [f"{name} {values}" for name, values in _open(variants)]
     if slot.skippable:
         choices.append("may be dropped")
-    if not slot.index:
-        block = "head"
-    else:
-        block = " or ".join(dict.fromkeys(_block_name(v) for v in variants)) or "nothing"
+    names = dict.fromkeys(_block_name(v) for v in variants) if slot.index else ["head"]
     return Row(
         layer=slot.address,
-        block=block,
+        block=" or ".join(names) or "nothing",
         input=_shapes((s.current for s in slot.edges if not s.done), trellis),
         output=_shapes((e.target.current for e in built), trellis),
         choices=", ".join(choices),

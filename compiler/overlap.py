@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nasc.compiler.build import map_sizes
+from nasc.compiler.build import map_sizes, substituted
 from nasc.compiler.domain import ENUMERABLE, Domain
-from nasc.compiler.expr import Expr, Size, substitute, variable
+from nasc.compiler.expr import Expr, Rational, Size, substitute, variable
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
 
 Box = tuple[Domain, ...]
@@ -21,8 +21,9 @@ def without_overlaps(variants: Sequence[Variant]) -> list[list[Variant]]:
         domains = {d.address: d.domain for d in variant.decisions}
         boxes: list[Box] = [tuple(domains[a] for a in order)]
         for other, taken in seen:
-            if other == graph:
-                boxes = [piece for box in boxes for piece in _difference(box, taken)]
+            common = _common(graph, len(order), other, taken)
+            if common is not None:
+                boxes = [piece for box in boxes for piece in _difference(box, common)]
         seen.extend((graph, box) for box in boxes)
         result.append([_narrowed(variant, dict(zip(order, box, strict=True))) for box in boxes])
     return result
@@ -52,6 +53,35 @@ def _canonical(variant: Variant) -> tuple[Graph, tuple[str, ...]]:
     )
     rest = [d.address for d in variant.decisions if d.address not in order]
     return Graph(inputs=variant.graph.inputs, nodes=nodes, output=variant.graph.output), (*order, *rest)
+
+
+def _common(graph: Graph, decisions: int, other: Graph, taken: Box) -> Box | None:
+    """The part of a graph's decisions that another graph, with its decisions in a box, builds too."""
+    if other == graph:
+        return taken
+    if not taken:  # the other one is a single network: perhaps one of this graph's
+        point = _point(graph, other, decisions)
+        return None if point is None else tuple(Domain.grid(v, v) for v in point)
+    point = _point(other, graph, len(taken)) if not decisions else None
+    return () if point is not None and all(v in d for v, d in zip(point, taken, strict=True)) else None
+
+
+def _point(general: Graph, special: Graph, decisions: int) -> tuple[Rational, ...] | None:
+    """The values of a graph's decisions for which it is another graph, where they can be read off it."""
+    if len(general.nodes) != len(special.nodes) or general.inputs != special.inputs:
+        return None
+    values: dict[str, Rational] = {}
+    for node, other in zip(general.nodes, special.nodes, strict=True):
+        if (node.op, node.inputs) != (other.op, other.inputs):
+            return None
+        size, known = node.output.channels, other.output.channels
+        if isinstance(size, Expr) and not isinstance(known, Expr) and size == variable(next(iter(sorted(size.names)))):
+            values.update(dict.fromkeys(size.names, known))
+    names = [f"'{i}" for i in range(decisions)]
+    if set(names) - values.keys():
+        return None
+    nodes = tuple(substituted(node, values) for node in general.nodes)
+    return tuple(values[n] for n in names) if nodes == special.nodes else None
 
 
 def _resized(tensor: Tensor, channels: Size) -> Tensor:

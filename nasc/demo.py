@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from nasc.api import Space
+from nasc.bounds import Bounds
 from nasc.compiler.build_manifest import manifest_of
 from nasc.compiler.compile import compile_file
 from nasc.compiler.manifest import Target
@@ -34,6 +36,7 @@ from nasc.runtime.table import LatencyTable
 from nasc.training import train_file
 
 DATA, SPACE, ENGINE = "digits", "digits.nas", "onnxruntime"
+RESULTS = ("best.nas", "model.py", "model.onnx", "report.html")
 BANDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """How far a random member's predicted latency may be from the found one's, the narrowest first that has members."""
 
@@ -138,13 +141,13 @@ def _subjects(out: Path, run: Path, plan: Plan) -> list[Subject]:
 def _near(space: Any, latency: Callable[[Member], float], wanted: float, plan: Plan) -> list[Member]:
     """Random members whose latency is nearly `wanted`, from the narrowest band that has enough of them."""
     for band in BANDS:
-        low, high = wanted * (1 - band), wanted * (1 + band)
-        try:
-            return sample_members(
-                space, plan.others, plan.seed, accept=lambda m, a=low, b=high: a <= latency(m) <= b, attempts=3000
-            )  # fmt: skip
-        except NascError:
-            continue
+        bounds = Bounds(wanted * (1 - band), wanted * (1 + band))
+
+        def accept(member: Member, bounds: Bounds = bounds) -> bool:
+            return latency(member) in bounds
+
+        with suppress(NascError):
+            return sample_members(space, plan.others, plan.seed, accept=accept, attempts=3000)
     raise NascError("no random members have about the latency of the found network")
 
 

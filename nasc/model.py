@@ -51,7 +51,7 @@ def load_model(file: Path) -> Loaded:
 
 
 def _imported(source: str, name: str) -> nn.Module:
-    """An instance of a class of generated code, which holds nothing of the `.nas` file but checked names and numbers."""
+    """An instance of a class of generated code; of the `.nas` file it holds but checked names and numbers."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.py")
         path.write_text(source, encoding="utf-8")

@@ -61,7 +61,8 @@ def _size(graph: Graph, kind: Cost) -> Size:
         inputs = [graph.tensor(name) for name in node.inputs]
         primitive = PRIMITIVES[node.op]
         sizes.append(primitive.macs(node, inputs) if kind == "macs" else primitive.weights(node, inputs))
-    return reduce(add, sizes, 0)
+    total: Size = 0
+    return reduce(add, sizes, total)
 
 
 def _points(layer: RelaxedLayer, candidate: Candidate) -> Iterator[tuple[int, dict[str, Rational]]]:

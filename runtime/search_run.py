@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasc.compiler.methods.prunet import PrunetOptions
-from nasc.compiler.methods.values import Optimizer
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batches, loader
@@ -31,6 +30,7 @@ from nasc.runtime.evaluate import require_labels
 from nasc.runtime.methods.prunet import Prunet
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.progress import Progress, duration
+from nasc.runtime.search_optimizers import forget, make_optimizer
 from nasc.runtime.seeds import derive_seed, derived_generator
 
 KIND, VERSION = "search", 1
@@ -281,33 +281,6 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], resume: bool
         run.progress.stop()
 
 
-def make_optimizer(settings: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a section, such as `rmsprop { rate 0.002  decay 1e-5 }`. RMSprop as timm sets it for
-    EfficientNet and GPUNet: decay 0.9 of the squares, eps 1e-3."""
-    assert settings.rate is not None
-    rate, decay, momentum = settings.rate, settings.decay or 0.0, settings.momentum or 0.0
-    match settings.kind:
-        case "rmsprop":
-            return torch.optim.RMSprop(
-                parameters, rate, alpha=0.9, eps=1e-3, momentum=momentum, weight_decay=decay
-            )
-        case "sgd":
-            return torch.optim.SGD(parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0)
-        case "adam":
-            return torch.optim.Adam(parameters, rate, betas=(momentum, 0.999), weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(parameters, rate, betas=(momentum, 0.999), weight_decay=decay)
-
-
-def forget(optimizer: torch.optim.Optimizer, gone: set[int]) -> None:
-    """Let go of parameters (by id) that were removed, and of their moments."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if id(parameter) in gone:
-                optimizer.state.pop(parameter, None)
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
-
-
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     for name, value in now.items():
         old = before[name]
@@ -331,7 +304,3 @@ def amount(value: float) -> str:
         if value >= 10 * factor:
             return f"{value / factor:.4g}{letter}"
     return f"{value:.4g}"
-
-
-WriteMember = Callable[[dict[str, Any], str], str]
-"""A `.nas` text from choices and a note."""

@@ -40,7 +40,7 @@ def image(channels: int, height: int, width: int | None = None) -> Tensor:
 class GraphMaker:
     """Builds a graph node by node through the primitives' shape rules."""
 
-    def __init__(self, **inputs: Tensor) -> None:
+    def __init__(self, /, **inputs: Tensor) -> None:
         self.inputs = {"in" if name == "input" else name: shape for name, shape in inputs.items()}
         self.nodes: list[Node] = []
 

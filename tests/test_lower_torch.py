@@ -102,8 +102,8 @@ def test_classes_shared_by_layers_compute_what_each_layer_s_graph_does(net: Netw
     assert max(map(len, source.splitlines())) <= 100
 
 
-def conv(channels: int, to: int, kernel: Any, **options: Any) -> Graph:
-    make = GraphMaker(input=image(channels, 6))
+def conv(channels: int, to: int, kernel: Any, side: int = 6, **options: Any) -> Graph:
+    make = GraphMaker(input=image(channels, side))
     return make.graph(make.add("relu", make.add("conv2d", "in", to=to, kernel=kernel, **options)))
 
 
@@ -112,15 +112,61 @@ def head(channels: int, classes: int = 2, side: int = 6) -> Graph:
     return make.graph(make.add("linear", make.add("global_pool", "in"), to=classes))
 
 
-def test_paddings_and_strides_that_do_not_follow_the_kernel_are_kept() -> None:
-    graphs = [conv(3, 4, 3, padding=0), conv(3, 4, 5, padding=1), conv(3, 4, (1, 3)), conv(3, 4, 3, groups=1)]
-    for several in ([graphs[0], graphs[1]], [graphs[1], graphs[3]], [graphs[2], graphs[3]]):
-        for graph in several:
-            net = network({"a": [graph]}, head(4, side=graph.result.height or 0))
-            assert_equal(*both(net, model_source(net)))
-    same = network({"a": [conv(3, 4, 3)], "b": [conv(4, 4, 5)]}, head(4))
+def test_paddings_that_do_not_follow_the_kernel_are_parameters() -> None:
+    apart = network({"a": [conv(3, 4, 3, padding=0), conv(4, 4, 5, 4, padding=1)]}, head(4, side=2))
+    assert "padding=padding" in model_source(apart)
+    assert_equal(*both(apart, model_source(apart)))
+    same = network({"a": [conv(3, 4, 3), conv(4, 4, 5)]}, head(4))
     assert "padding=kernel // 2" in model_source(same)
     assert_equal(*both(same, model_source(same)))
+
+
+def test_kernels_that_are_not_square_have_a_class_of_their_own() -> None:
+    net = network({"a": [conv(3, 4, 3), conv(4, 4, (1, 3)), conv(4, 4, (5, 1))]}, head(4))
+    source = model_source(net)
+    assert "class Blk(" in source and "class Blk2(" in source and "kernel: tuple[int, int]" in source
+    assert_equal(*both(net, source))
+
+
+def test_equal_operators_wired_differently_have_a_class_of_their_own() -> None:
+    graphs = []
+    for wired in ("in", "relu_1"):
+        make = GraphMaker(input=image(4, 6))
+        first = make.add("relu", make.add("conv2d", "in", to=4, kernel=3))
+        graphs.append(make.graph(make.add("add", make.add("conv2d", wired, to=4, kernel=3), first)))
+    net = network({"start": [conv(3, 4, 3)], "a": graphs}, head(4))
+    assert_equal(*both(net, model_source(net)))
+
+
+def test_a_variable_is_not_written_over_while_it_is_needed() -> None:
+    make = GraphMaker(input=image(3, 6))
+    first = make.add("max_pool", "in", kernel=3)
+    second = make.add("avg_pool", first, kernel=3)
+    graph = make.graph(make.add("max_pool", make.add("add", first, second, second), kernel=3))
+    net = network({"a": [graph]}, head(3))
+    assert_equal(*both(net, model_source(net)))
+
+
+def test_the_network_s_input_and_awkwardly_named_stages_may_be_read_again() -> None:
+    dropped = Graph(inputs={"in": image(3, 6)}, nodes=(), output="in")
+    make = GraphMaker(input=image(4, 6), self=image(4, 6), x=image(4, 6))
+    join = make.graph(make.add("concat", "in", "self", "x"))
+    layers = {"gone": [dropped], "self": [conv(3, 4, 3)], "x": [conv(3, 4, 5)], "torch": [conv(3, 4, 1)], "d": [join]}
+    net = network(layers, head(12))
+    stages = tuple(s.model_copy(update={"source": "gone"}) if s.name in "x torch" else s for s in net.stages)
+    net = net.model_copy(update={"stages": stages})
+    assert_equal(*both(net, model_source(net)))
+
+
+def test_the_network_s_input_is_kept_for_a_later_stage() -> None:
+    make = GraphMaker(input=image(3, 6), b=image(4, 6))
+    join = make.graph(make.add("concat", "in", "b"))
+    dropped = Graph(inputs={"in": image(3, 6)}, nodes=(), output="in")
+    layers = {"gone": [dropped], "a": [conv(3, 4, 3)], "b": [conv(4, 4, 3)], "c": [join]}
+    net = network(layers, head(7))
+    stages = (*net.stages[:3], net.stages[3].model_copy(update={"source": "gone"}))
+    net = net.model_copy(update={"stages": stages})
+    assert_equal(*both(net, model_source(net)))
 
 
 def test_stages_that_are_read_again_and_dropped_layers() -> None:

@@ -33,7 +33,7 @@ class PrunetOptions(Options):
     threshold: ScheduleField = Field(
         Schedule(first=0.15, last=0.55), description="blocks less probable are removed, eq. 6; printed"
     )
-    tau: FiniteFloat = Field(1.0, gt=0, description="temperature of Gumbel-Softmax, constant (3.2); its value is chosen")
+    tau: FiniteFloat = Field(1.0, gt=0, description="constant temperature of Gumbel-Softmax (3.2); its value is chosen")
     split: FiniteFloat = Field(0.8, gt=0, lt=1, description="part of the training images for the weights; printed")
 
     small: FiniteFloat = Field(0.5, ge=0, le=1, description="first small mask; Algorithm 1")

@@ -58,7 +58,7 @@ class RelaxedLayer:
 def relax(network: Network) -> tuple[RelaxedLayer, ...]:
     """Every layer of a network in order, the head last.
 
-    Raises `NascError` naming the place of a choice that PruNet cannot relax, and `NotLoweredError` for what has no code.
+    Raises `NascError` naming the place of a choice that PruNet cannot relax, `NotLoweredError` for what has no code.
     """
     for decision in network.shared:
         if decision.domain.size > 1:
@@ -84,9 +84,8 @@ def require_threshold(layers: tuple[RelaxedLayer, ...], first: float) -> None:
 def _layers(network: Network) -> Iterator[Layer]:
     for stage in network.stages:
         if stage.depth is not None and stage.depth.domain.size > 1:
-            raise _refused(
-                stage.name, "the number of its layers is a range", "fix it, and let layers be dropped: `skip same_shape`"
-            )
+            help = "fix it, and let layers be dropped: `skip same_shape`"
+            raise _refused(stage.name, "the number of its layers is a range", help)
         if stage.source is not None:
             raise _refused(stage.name, "it does not take in the stage before it", "PruNet needs a chain of stages")
         yield from stage.layers
@@ -110,15 +109,15 @@ def _candidates(layer: Layer, number: int, variant: Variant, room: int) -> list[
     ranges = [d for d in variant.decisions if d.ordered and d.domain.size > 1]
     if len(ranges) > 1:
         names = ", ".join(f"`{d.address}`" for d in ranges)
-        raise _refused(
-            layer.address, f"a candidate has {len(ranges)} ranges: {names}", "leave one of them; write the others as sets"
-        )
+        help = "leave one of them; write the others as sets"
+        raise _refused(layer.address, f"a candidate has {len(ranges)} ranges: {names}", help)
     count = 1
     for decision in sets:
         count *= decision.domain.size
     if count > room:
         raise _refused(layer.address, f"it has more than {MOST_CANDIDATES} candidates", "write fewer alternatives")
-    settled = [dict(zip([d.address for d in sets], values, strict=True)) for values in product(*(d.domain for d in sets))]
+    addresses = [decision.address for decision in sets]
+    settled = [dict(zip(addresses, values, strict=True)) for values in product(*(d.domain for d in sets))]
     return [_candidate(layer, number, variant, values, ranges[0] if ranges else None) for values in settled]
 
 
@@ -171,7 +170,7 @@ def _elastic(layer: Layer, graph: Graph, decision: Decision) -> frozenset[str]:
 
 
 def _check_node(layer: Layer, node: Node, elastic: set[str], decision: Decision) -> None:
-    """Prefixes pass through what works channel by channel, and through convolutions and linear layers without groups."""
+    """Prefixes pass what works channel by channel, and convolutions and linear layers without groups."""
     cut = any(name in elastic for name in node.inputs)
     for key, value in node.attributes.items():
         parts = value if isinstance(value, tuple) else (value,)

@@ -43,12 +43,10 @@ def read_section(section: syntax.Section, diagnostics: Diagnostics) -> Options |
     model = TargetOptions if section.kind == "target" else METHODS.get(section.name)
     if model is None:
         help = did_you_mean(section.name, METHODS) or f"methods: {', '.join(METHODS)}"
-        diagnostics.add(
-            UNKNOWN_NAME, f"there is no search method `{section.name}`", section.name_span, help=help
-        )
+        diagnostics.add(UNKNOWN_NAME, f"there is no search method `{section.name}`", section.name_span, help=help)
         return None
     before = len(diagnostics.errors)
-    values = _properties(section.properties, model, diagnostics)
+    values = _properties(section.properties, diagnostics)
     try:
         options = model.model_validate(values)
     except ValidationError as error:
@@ -58,7 +56,7 @@ def read_section(section: syntax.Section, diagnostics: Diagnostics) -> Options |
     return options if len(diagnostics.errors) == before else None
 
 
-def _properties(properties: Iterable[syntax.Property], model: type[Options], diagnostics: Diagnostics) -> dict[str, Any]:
+def _properties(properties: Iterable[syntax.Property], diagnostics: Diagnostics) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for prop in properties:
         if prop.name in values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,11 @@ def warn(checked: Checked) -> None:
         from nasc.dsl.render import render
 
         click.echo(render(checked.diagnostics.found, color=colored()), err=True)
+
+
+def allow_long_numbers() -> None:
+    """Let Python print counts of any length: by itself it stops at 4300 digits."""
+    sys.set_int_max_str_digits(0)
 
 
 def print_json(value: Any) -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from nasc.commands.common import example, file_argument, format_option, open_space, print_json, set_option, table
+from nasc.commands.common import (
+    allow_long_numbers,
+    example,
+    file_argument,
+    format_option,
+    open_space,
+    print_json,
+    set_option,
+    table,
+)
 
 
 @click.command(epilog=example("nasc count spaces/gpunet1.nas", "nasc count --factors spaces/gpunet1.nas"))
@@ -18,6 +27,7 @@ def command(file: Path, factors: bool, form: str, sets: tuple[str, ...]) -> None
     """Print the exact number of members of FILE: one value for every decision that is taken."""
     from nasc.compiler.count import count_members, layer_factors
 
+    allow_long_numbers()
     space = open_space(file, sets)
     count = count_members(space)
     rows = layer_factors(space) if factors else []

@@ -19,9 +19,7 @@ from nasc.commands.common import PATH, example, file_argument, format_option, pr
 )
 @file_argument
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="How many members.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same members."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds, equal members.")
 @click.option("-o", "--out", type=PATH, default=Path("samples"), show_default=True, help="The folder to write into.")
 @click.option("--macs", metavar="LOW..HIGH", help="Only members of so many multiply-accumulates.")
 @click.option("--params", metavar="LOW..HIGH", help="Only members of so many parameters.")

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from nasc.commands.common import PATH, example, file_argument, format_option, open_space, print_json, set_option, table
+from nasc.commands.common import (
+    PATH,
+    allow_long_numbers,
+    example,
+    file_argument,
+    format_option,
+    open_space,
+    print_json,
+    set_option,
+    table,
+)
 
 
 @click.command(epilog=example("nasc show spaces/gpunet1.nas", "nasc show best.nas --svg best.svg"))
@@ -18,6 +28,7 @@ def command(file: Path, svg: Path | None, form: str, sets: tuple[str, ...]) -> N
     """Print FILE layer by layer: block, shapes, what is open, and in how many ways each layer can be built."""
     from nasc.compiler.outline import outline
 
+    allow_long_numbers()
     space = open_space(file, sets)
     rows = outline(space)
     if svg is not None:

@@ -19,9 +19,7 @@ positive = click.FloatRange(min=0, min_open=True)
     )
 )
 @file_argument
-@click.option(
-    "--data", required=True, help="digits, fashion, synthetic, a folder of images, or package.module:function."
-)
+@click.option("--data", required=True, help="digits, fashion, synthetic, a folder, or package.module:function.")
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: 10]")
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step.  [default: 128]")

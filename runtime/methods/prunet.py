@@ -198,7 +198,7 @@ class Prunet:
     def chosen_cost(self) -> float:
         """The cost of the most probable member."""
         total = self.costs.fixed
-        for address, layer in self.layers.items():
+        for layer in self.layers.values():
             number = layer.chosen()
             if number == layer.count:
                 continue
