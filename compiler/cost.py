@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from nasc.compiler.build import map_sizes
 from nasc.compiler.domain import Domain
-from nasc.compiler.evaluate import dotted
 from nasc.compiler.elaborate import Space
+from nasc.compiler.evaluate import dotted
 from nasc.compiler.expr import Rational, evaluate
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.primitives import PRIMITIVES

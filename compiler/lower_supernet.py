@@ -154,7 +154,7 @@ class _Supernet:
                 self.imports |= elastic.imports | {"Prunode"}
             else:
                 generated, constructions = generate(each, name)
-            self.classes.append(replace(generated, summary=_uses(generated.summary, len(paths))))
+            self.classes.append(replace(generated, summary=_uses(generated.summary, len(paths), bool(first.width))))
             self.made.update(zip(paths, constructions, strict=True))
 
     def _inline(self, place: _Place) -> bool:
@@ -249,9 +249,10 @@ def _block(place: _Place) -> str:
     return found.group() if found else "block"
 
 
-def _uses(summary: str, count: int) -> str:
+def _uses(summary: str, count: int, elastic: bool) -> str:
     """A class's summary that counts candidates instead of layers."""
-    return re.sub(r"\d+ layers?\.$", f"{count} candidate{'s' if count > 1 else ''}.", summary)
+    ending = f"{count} candidate{'s' if count > 1 else ''}{', each of any hidden width' if elastic else ''}."
+    return re.sub(r"\d+ layers?\.$", ending, summary)
 
 
 def _widths(widths: tuple[int, ...]) -> str:

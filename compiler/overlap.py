@@ -1,4 +1,4 @@
-"""Alternatives that build the same networks count once: what a later one shares with an earlier one is taken out of it."""
+"""Alternatives that build the same networks count once: a later one loses what it shares with an earlier one."""
 
 from __future__ import annotations
 

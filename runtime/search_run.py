@@ -228,9 +228,7 @@ class SearchRun:
     def state(self, identity: dict[str, Any]) -> dict[str, Any]:
         """All that the next epoch needs; `identity` says which run this is."""
         return {
-            **identity,
-            "options": self.options.model_dump(mode="json", by_alias=True),
-            "data": self.data.name,
+            "run": self._which(identity),
             "epoch": self.epoch,
             "seconds": self.seconds,
             "method": self.method.state(),
@@ -240,14 +238,16 @@ class SearchRun:
             "last": {name: self.last.get(name) for name in ("loss", "cross_entropy", "accuracy")},
         }
 
+    def _which(self, identity: dict[str, Any]) -> dict[str, Any]:
+        """What a resumed run may not change."""
+        return {**identity, "data": self.data.name, **self.options.model_dump(mode="json", by_alias=True)}
+
     def restore(self, state: dict[str, Any], identity: dict[str, Any], path: Path) -> None:
         """Go back to where `state` was taken. Raises `NascError` if it is of another run."""
         try:
-            now = {**identity, "options": self.options.model_dump(mode="json", by_alias=True), "data": self.data.name}
-            changed = [name for name, value in now.items() if state[name] != value]
-            if changed:
+            if changed := list(_differences(state["run"], self._which(identity))):
                 raise NascError(
-                    f"the run in {path.parent} was started with other settings: {', '.join(_differences(state, now))}",
+                    f"the run in {path.parent} was started with other settings: {', '.join(changed)}",
                     help="resume it with the settings it was started with, or name another folder",
                 )
             self.method.restore(state["method"])
@@ -282,12 +282,13 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], resume: bool
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What was other, with the value it had."""
     for name, value in now.items():
         old = before[name]
-        if isinstance(value, dict) and isinstance(old, dict):
-            yield from (f"{key} {old.get(key)}" for key in value if old.get(key) != value[key])
+        if isinstance(value, dict):
+            yield from (f"{name} {key} {old[key]}" for key in value if old[key] != value[key])
         elif old != value:
-            yield f"{name} {old}"
+            yield f"{name} {old[0] if isinstance(old, list) and len(old) == 1 else old}"
 
 
 def _epoch_line(record: dict[str, Any], done: int, epochs: int, unit: str) -> str:

@@ -21,15 +21,8 @@ __all__ = [
     "PrefixLinear",
     "Prunode",
     "StochasticLayer",
-    "divisible",
     "prefix",
 ]
-
-
-def divisible(value: float, divisor: int) -> int:
-    """The nearest multiple of `divisor`, never more than 10 % down (the mobile networks' rule)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if 10 * rounded < 9 * value else rounded
 
 
 class Prunode(nn.Module):
@@ -87,10 +80,6 @@ class StochasticLayer(nn.Module):
     def alive(self) -> list[int]:
         """The numbers of the candidates that are left; the skip's number is `count`."""
         return [int(name) for name in self.candidates] + ([self.count] if self.skip else [])
-
-    @property
-    def skip_number(self) -> int:
-        return self.count
 
     def forward(self, x: Tensor) -> Tensor:
         """Eq. 3: N×C×H×W to the candidates' outputs weighted by Gumbel-Softmax coefficients; sets `cost`."""

@@ -63,7 +63,8 @@ def _drops(space: syntax.Space, member: Space) -> Iterator[tuple[str, ...]]:
     same: list[str] = []
     for slot in member.trellis.slots:
         ((state, (edge,)),) = slot.edges.items()
-        if slot.index and edge.variant is not None and edge.variant.graph.nodes and state.current == edge.target.current:
+        built = slot.index and edge.variant is not None and edge.variant.graph.nodes
+        if built and state.current == edge.target.current:
             same.append(slot.address)
     for count in range(1, len(same) + 1):
         yield from combinations(same, count)
@@ -76,8 +77,10 @@ def _without(space: syntax.Space, dropped: tuple[str, ...]) -> syntax.Space:
         identity = syntax.Call(name="identity", span=row.span, name_span=row.span)
         return replace(row, callee=identity, properties=(), width=None)
 
-    items = [replace(i, rows=tuple(layer(i, r) for r in i.rows)) if isinstance(i, syntax.Stage) else i for i in space.items]
-    return replace(space, items=tuple(items))
+    def item(item: Any) -> Any:
+        return replace(item, rows=tuple(layer(item, r) for r in item.rows)) if isinstance(item, syntax.Stage) else item
+
+    return replace(space, items=tuple(map(item, space.items)))
 
 
 # ------------------------------------------------------------------------------------------------- substitution
@@ -86,7 +89,9 @@ def _without(space: syntax.Space, dropped: tuple[str, ...]) -> syntax.Space:
 def _spaces(space: syntax.Space) -> Iterator[syntax.Space]:
     plain = [i for i in space.items if not (isinstance(i, syntax.Attribute) and i.name == "skip")]
     grid = next((_number(i.value) for i in plain if isinstance(i, syntax.Attribute)), Fraction(1))
-    channels = next(_number(i.value.sizes[0]) for i in plain if isinstance(i, syntax.Input) and isinstance(i.value, syntax.Shape))
+    image = next(i.value for i in plain if isinstance(i, syntax.Input))
+    assert isinstance(image, syntax.Shape)
+    channels = _number(image.sizes[0])
     lets = [i for i in plain if isinstance(i, syntax.Let)]
     for values in product(*(_values(i.value, grid, None) for i in lets)):
         known = {i.name: v for i, v in zip(lets, values, strict=True)}
@@ -133,9 +138,7 @@ def _rows(
     choices = [_properties(tuple(given.values()), grid, channels), _values(callee, grid, channels), widths]
     for properties, built, own in product(*choices):
         after = _after(built, own or width, channels)
-        here = syntax.Row(
-            first=index, last=index, callee=built, properties=properties, width=own, span=stage.span
-        )
+        here = syntax.Row(first=index, last=index, callee=built, properties=properties, width=own, span=stage.span)
         for rows, end in _rows(stage, index + 1, last, width, grid, after):
             yield (here, *rows), end
 
@@ -148,9 +151,7 @@ def _after(callee: Any, width: Any, channels: Fraction) -> Fraction:
 
 def _properties(properties: tuple[syntax.Property, ...], grid: Fraction, channels: Fraction | None) -> list[Any]:
     each = [_values(p.value, grid, channels if p.name in RATIOS else None) for p in properties]
-    return [
-        tuple(replace(p, value=v) for p, v in zip(properties, values, strict=True)) for values in product(*each)
-    ]
+    return [tuple(replace(p, value=v) for p, v in zip(properties, values, strict=True)) for values in product(*each)]
 
 
 def _values(node: Any, grid: Fraction, channels: Fraction | None) -> list[Any]:

@@ -44,7 +44,9 @@ SMALL = {
  stage a conv x 2 { kernel k } -> 8
  stage b conv { kernel k } -> 8 .. 10""",
     "one of": """
- stage a one of { conv { kernel {1, 3} }  irb { kernel 3  expand {1, 2} }  irb { kernel 5  hidden 8 .. 24 step 8 } } -> 8
+ stage a one of {
+   conv { kernel {1, 3} }  irb { kernel 3  expand {1, 2} }  irb { kernel 5  hidden 8 .. 24 step 8 }
+ } -> 8
  stage b one of { conv  irb { expand 2 } } x 2 { kernel {3, 5} } -> 8""",
     "one of in one of": """
  stage a one of { one of { conv { kernel {1, 3} }  irb { kernel 3  expand 1 } }  conv { kernel 5 } } -> {8, 16}""",
@@ -52,7 +54,9 @@ SMALL = {
  stage a conv { kernel {3, 3, 5} } -> 8
  stage b one of { irb { hidden 8 .. 24 step 8 }  irb { hidden {16, 32} }  irb { hidden 40 } } { kernel 3 } -> 8""",
     "any of, added": """
- stage a any of { conv { kernel {1, 3} }  irb { kernel 3  expand {1, 2} }  max_pool { kernel 3 } | conv2d(1) -> 8 } by add -> 8""",
+ stage a any of {
+   conv { kernel {1, 3} }  irb { kernel 3  expand {1, 2} }  max_pool { kernel 3 } | conv2d(1) -> 8
+ } by add -> 8""",
     "any of, side by side": """
  stage a any of { conv { kernel {1, 3} }  conv { kernel 5 } } by concat -> 8 .. 10
  stage b conv { kernel 1 } -> 8""",

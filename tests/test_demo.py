@@ -11,7 +11,7 @@ import pytest
 import nasc
 from nasc.demo import Plan, run_demo
 
-PLAN = Plan(epochs=3, training_epochs=1, others=1)
+PLAN = Plan(epochs=2, training_epochs=1, others=1)
 
 
 @pytest.mark.slow
@@ -37,5 +37,5 @@ def _rows(folder: Path) -> tuple[int, int]:
     with sqlite3.connect(folder / "latency.db") as database:
         points = database.execute("SELECT count(*) FROM measurement").fetchone()[0]
     database.close()
-    epochs = (folder / "search_3" / "metrics.jsonl").read_text().splitlines()
+    epochs = (folder / f"search_{PLAN.epochs}" / "metrics.jsonl").read_text().splitlines()
     return points, json.loads(epochs[-1])["epoch"]

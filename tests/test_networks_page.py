@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from nasc.compiler.cost import cost_of
+from nasc.compiler.network import network_of
 from tests.spaces import NETWORKS, ROOT, space_of
 from tests.test_public_definitions import PUBLIC
 
@@ -22,7 +23,7 @@ def tables() -> list[list[dict[str, str]]]:
 
 def test_every_network_is_listed_with_its_input() -> None:
     listed = {row["Network"].strip("`"): row["Input"] for row in tables()[0]}
-    inputs = {path.stem: space_of(path).input for path in NETWORKS}
+    inputs = {path.stem: network_of(space_of(path)).input for path in NETWORKS}
     assert listed == {name: " x ".join(map(str, (i.channels, *i.spatial))) for name, i in inputs.items()}
 
 

@@ -1,4 +1,4 @@
-"""Prunodes: Algorithm 1 against trajectories worked out by hand, and blocks against masked copies and sliced networks."""
+"""Prunodes: Algorithm 1 against trajectories worked out by hand, blocks against masked copies and smaller networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from nasc.runtime.methods.masks import Masks, MaskSettings
 from nasc.runtime.prefix import PrefixBatchNorm2d, PrefixConv2d
 from nasc.runtime.supernet import Prunode, StochasticLayer, gumbel_softmax
 from tests.spaces import in_space, space_of
-
 
 
 @pytest.fixture(autouse=True)

@@ -130,8 +130,8 @@ def test_shipped_spaces_have_a_supernet(name: str) -> None:
     )
 
 
-def test_supernet_of_one_member_computes_what_its_model_does(job: Job, tmp_path: Path) -> None:
-    """The found network's parameters and MACs are those that the search's own arithmetic gave."""
+def test_the_found_networks_cost_is_what_the_search_said(job: Job, tmp_path: Path) -> None:
+    """The found file, costed anew by the compiler, against the sum of the candidates' formulas."""
     result = run(job, tmp_path / "run")
     found = cost_of(space_of(result.best))
     assert found.macs.min == found.macs.max == result.cost
@@ -169,7 +169,7 @@ class Killer(SilentProgress):
             raise Stop
 
 
-@pytest.mark.parametrize("step", [4, 9])
+@pytest.mark.parametrize("step", [4, 7])
 def test_a_killed_search_goes_on_to_the_same_end(job: Job, tmp_path: Path, step: int) -> None:
     whole = run(job, tmp_path / "whole")
     settings = Settings(data="synthetic:128", out=tmp_path / "killed", threads=1)
@@ -188,7 +188,7 @@ def test_a_killed_search_goes_on_to_the_same_end(job: Job, tmp_path: Path, step:
 
 def test_a_run_is_resumed_with_its_own_settings_only(job: Job, tmp_path: Path) -> None:
     run(job, tmp_path / "run")
-    with pytest.raises(NascError, match="other settings: alpha"):
+    with pytest.raises(NascError, match=r"other settings: alpha 0\.3"):
         run(job, tmp_path / "run", options={"alpha": 0.9}, resume=True)
 
 
@@ -398,7 +398,7 @@ def test_printed_constants_are_the_defaults() -> None:
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_epoch(job: Job, tmp_path: Path) -> None:
-    with pytest.raises(NascError, match="the loss became (nan|inf)") as caught:
+    with pytest.raises(NascError, match=r"the loss became (nan|inf)") as caught:
         run(job, tmp_path / "run", options={"weights": {"kind": "sgd", "rate": 1e30}})
     assert "lower the rate" in (caught.value.help or "")
 

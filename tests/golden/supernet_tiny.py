@@ -60,7 +60,7 @@ class FusedIrbResidual(nn.Module):
 
 
 class Irb(nn.Module):
-    """Block `irb`: residual; 6 candidates."""
+    """Block `irb`: residual; 6 candidates, each of any hidden width."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Irb(nn.Module):
 
 
 class IrbGated(nn.Module):
-    """Block `irb`: gated, residual; 6 candidates."""
+    """Block `irb`: gated, residual; 6 candidates, each of any hidden width."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class IrbGated(nn.Module):
 
 
 class FusedIrb(nn.Module):
-    """Block `fused_irb`; 1 candidate."""
+    """Block `fused_irb`; 1 candidate, each of any hidden width."""
 
     def __init__(self) -> None:
         super().__init__()
