@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from nasc.compiler.build import map_sizes
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
-from nasc.compiler.evaluate import dotted
 from nasc.compiler.expr import Rational, evaluate
+from nasc.compiler.graph_tools import map_sizes
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.trellis import Edge, State
+from nasc.compiler.world import dotted
 
 Metric = Literal["params", "macs"]
 Values = Mapping[str, Rational]

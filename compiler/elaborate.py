@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from nasc.compiler.build import Builder
 from nasc.compiler.domain import Domain
-from nasc.compiler.evaluate import Evaluator, World
 from nasc.compiler.expr import Rational, bounds, variable, variables
 from nasc.compiler.ir import Decision, Tensor
 from nasc.compiler.layer_builder import Built, Knowledge, LayerBuilder, tensor_ref
@@ -18,6 +18,7 @@ from nasc.compiler.paths import Cell, NeedCells, Path
 from nasc.compiler.skipping import Unskippable, cannot_skip
 from nasc.compiler.trellis import Edge, Slot, State, Trellis
 from nasc.compiler.values import Mistake, SpaceScope
+from nasc.compiler.world import World
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Span, did_you_mean
 
@@ -131,7 +132,7 @@ class Elaborator:
 
     def _depth(self, stage: syntax.Stage, states: set[State]) -> Domain:
         state = _ordered(states)[0]
-        evaluator = Evaluator(self.world, Path((), self.known.of(state)))
+        evaluator = Builder(self.world, Path((), self.known.of(state)))
         return depth_domain(stage, evaluator, SpaceScope(self.header.lets, {}))
 
     def _leave(self, stage: syntax.Stage, state: State, position: int) -> State:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from nasc.compiler.build import Builder
-from nasc.compiler.evaluate import World, source_text
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
 from nasc.compiler.layers import Header, LayerText
@@ -15,6 +14,7 @@ from nasc.compiler.paths import Cell, Path, Shared, TooManyPaths, explore
 from nasc.compiler.placing import placed
 from nasc.compiler.trellis import State
 from nasc.compiler.values import Bound, ChoiceOperator, Mistake, SpaceScope, TensorRef
+from nasc.compiler.world import World, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from nasc.compiler.build import Builder
 from nasc.compiler.domain import Domain
-from nasc.compiler.evaluate import Evaluator, World, clip
 from nasc.compiler.expr import Expr, Rational
 from nasc.compiler.ir import Tensor
 from nasc.compiler.paths import Path
 from nasc.compiler.values import Bound, Mistake, SpaceScope
+from nasc.compiler.world import World, clip
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span, did_you_mean
 
@@ -138,7 +139,7 @@ def _header(
 
 
 def _number(value: syntax.Value) -> Rational | None:
-    number = Evaluator(World({}, None, None), Path((), {})).value(value, EMPTY, "")
+    number = Builder(World({}, None, None), Path((), {})).value(value, EMPTY, "")
     return number if isinstance(number, int | Fraction) and not isinstance(number, bool) else None
 
 
@@ -227,7 +228,7 @@ def _layer(stage: syntax.Stage, header: Header, index: int, row: syntax.Row | No
     )
 
 
-def depth_domain(stage: syntax.Stage, evaluator: Evaluator, scope: SpaceScope) -> Domain:
+def depth_domain(stage: syntax.Stage, evaluator: Builder, scope: SpaceScope) -> Domain:
     """The numbers of layers a stage may have. Raises `Mistake`."""
     if stage.count is None:
         return Domain.grid(1, 1)
@@ -261,7 +262,7 @@ def _out_of_bounds(words: str, span: Span) -> Mistake:
     )
 
 
-def _counts(member: syntax.Value, evaluator: Evaluator, scope: SpaceScope) -> list[int]:
+def _counts(member: syntax.Value, evaluator: Builder, scope: SpaceScope) -> list[int]:
     """The numbers of layers that one member of a set stands for."""
     if isinstance(member, syntax.Range):
         domain = evaluator.domain(member, scope, None)

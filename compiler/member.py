@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from nasc.compiler.elaborate import Space
-from nasc.compiler.evaluate import dotted
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Network, Variant
 from nasc.compiler.layers import layer_texts
 from nasc.compiler.substitution import Decided, Substitution, is_open, plain_number
 from nasc.compiler.values import Bound, SpaceScope
+from nasc.compiler.world import dotted
 from nasc.dsl import syntax
 from nasc.dsl.loader import Module
 

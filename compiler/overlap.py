@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nasc.compiler.build import map_sizes, substituted
 from nasc.compiler.domain import ENUMERABLE, Domain
 from nasc.compiler.expr import Expr, Rational, Size, substitute, variable
+from nasc.compiler.graph_tools import map_sizes, substituted
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
 
 Box = tuple[Domain, ...]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nasc.compiler.evaluate import World
 from nasc.compiler.ir import Tensor
 from nasc.compiler.layers import LayerText
 from nasc.compiler.values import Mistake
+from nasc.compiler.world import World
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Label, Span
 

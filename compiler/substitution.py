@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from nasc.compiler.evaluate import dotted, source_text
 from nasc.compiler.expr import Rational
 from nasc.compiler.primitives import PRIMITIVES
+from nasc.compiler.world import dotted, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
 

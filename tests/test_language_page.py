@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from nasc.compiler.check import check
 from nasc.compiler.count import count_members
 from nasc.dsl.format import format_text
 from nasc.dsl.loader import load
-
 from tests.spaces import ROOT
 
 PAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")

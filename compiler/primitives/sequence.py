@@ -87,9 +87,7 @@ class FirstToken(Primitive):
 
     def infer(self, use: Use) -> Inferred:
         require_tokens(use.input, self.name)
-        return {}, Tensor.model_construct(
-            channels=use.input.channels, height=None, width=None, tokens=None, ids=False
-        )
+        return {}, Tensor.model_construct(channels=use.input.channels, height=None, width=None, tokens=None, ids=False)
 
 
 class Tokens(Primitive):

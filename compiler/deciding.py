@@ -1,0 +1,154 @@
+"""Deciding what a size is along one path: comparisons, zeros and whole numbers, splitting decisions where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nasc.compiler.domain import ENUMERABLE, Domain
+from nasc.compiler.expr import (
+    Expr,
+    Rational,
+    Size,
+    add,
+    bounds,
+    evaluate,
+    multiply,
+    substitute,
+    variables,
+)
+from nasc.compiler.paths import Path
+from nasc.compiler.values import (
+    Mistake,
+)
+from nasc.compiler.world import World
+from nasc.dsl.diagnostics import Span
+
+MAX_SPLIT = 1024
+"""A decision with more values than this is not split value by value."""
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+class Deciding:
+    """Sizes along one path."""
+
+    def __init__(self, world: World, path: Path) -> None:
+        self.world = world
+        self.path = path
+
+    def bounds(self, size: Size) -> tuple[Rational | float, Rational | float]:
+        return bounds(size, self.path.bounds)
+
+    def compare(self, operator: str, a: Size | float, b: Size | float, span: Span) -> bool:
+        """Decide a comparison of sizes, splitting decisions where their values differ in it."""
+        test = COMPARE[operator]
+        if isinstance(a, float) or isinstance(b, float):
+            return test(self._extreme(a), self._extreme(b))
+        difference = add(a, multiply(-1, b))
+        for _ in range(64):
+            low, high = self.bounds(difference)
+            if low == high:
+                return test(low, 0)
+            answer = _from_bounds(operator, low, high)
+            if answer is not None:
+                return answer
+            difference = substitute(difference, self._single_values(difference))
+            decided = self._split_for(difference, lambda v: test(v, 0), span)
+            if decided is not None:
+                return decided
+        raise Mistake("E0330", "this condition cannot be decided for every member", span)
+
+    def _extreme(self, value: Size | float) -> Rational | float:
+        return value if isinstance(value, float) else self.bounds(value)[0]
+
+    def _single_values(self, size: Size) -> dict[str, Size]:
+        if not isinstance(size, Expr):
+            return {}
+        domains = {v: self.path.domain(v) for v in variables(size)}
+        return {v: d.first for v, d in domains.items() if d.size == 1}
+
+    def _split_for(self, size: Size, test: Callable[[Rational], bool], span: Span) -> bool | None:
+        """Split one decision of a size so that a test on the size comes nearer to being decided.
+
+        Gives the answer where it turns out to be the same for all values of the only decision left.
+        """
+        open_ = {v: self.path.domain(v) for v in sorted(variables(size))}
+        try:
+            if len(open_) == 1:
+                ((address, domain),) = open_.items()
+                kept, rest = domain.split(lambda v: test(evaluate(size, {address: v})))
+                if kept is not None and rest is not None:
+                    self.path.split(address, [kept, rest])
+                    return self.path.domain(address) is kept
+                return kept is not None
+            for address, domain in open_.items():
+                if 0 in domain:
+                    self.path.split_where(address, lambda v: v == 0)
+                    return None
+            address, domain = min(open_.items(), key=lambda item: item[1].size)
+            if domain.size > MAX_SPLIT:
+                raise OverflowError
+            self.path.split(address, [Domain.of([v]) for v in domain])
+            return None
+        except OverflowError:
+            raise Mistake(
+                "E0330",
+                "this condition depends on a decision with too many values to tell them apart",
+                span,
+                "give the value, or narrow the range",
+            ) from None
+
+    def is_zero(self, size: Size, span: Span) -> bool:
+        return self.compare("==", size, 0, span)
+
+    def equal(self, a: Size, b: Size, span: Span) -> bool:
+        return a == b or self.compare("==", a, b, span)
+
+    def whole(self, size: Size, span: Span) -> int:
+        """The one integer a size is; a decision that changes it is split into its values."""
+        if isinstance(size, Expr):
+            size = substitute(size, self._single_values(size))
+        if isinstance(size, Expr):
+            size = self._constant(size, span)
+        if size != int(size):
+            raise Mistake("E0331", f"this must be a whole number, not {size}", span)
+        return int(size)
+
+    def _constant(self, size: Expr, span: Span) -> Rational:
+        names = sorted(variables(size))
+        if len(names) == 1:
+            domain = self.path.domain(names[0])
+            if domain.size <= ENUMERABLE:
+                found = {evaluate(size, {names[0]: v}) for v in domain}
+                if len(found) == 1:
+                    return found.pop()
+        for name in names:
+            domain = self.path.domain(name)
+            if domain.size > MAX_SPLIT:
+                raise Mistake("E0330", "a size depends on a decision with too many values", span)
+            if domain.size > 1:
+                self.path.split(name, [Domain.of([v]) for v in domain])
+        return evaluate(size, {n: self.path.domain(n).first for n in names})
+
+
+def _from_bounds(operator: str, low: Rational | float, high: Rational | float) -> bool | None:
+    """Whether `x OP 0` holds for all x in [low, high], for none (False), or only some (None)."""
+    match operator:
+        case ">":
+            return True if low > 0 else False if high <= 0 else None
+        case ">=":
+            return True if low >= 0 else False if high < 0 else None
+        case "<":
+            return True if high < 0 else False if low >= 0 else None
+        case "<=":
+            return True if high <= 0 else False if low > 0 else None
+    outside = low > 0 or high < 0
+    return (operator == "!=") if outside else None
