@@ -8,8 +8,8 @@ EXTRAS ?= dev
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# `make test PYTEST_ARGS="-k parser"` runs a part of the tests.
-PYTEST_ARGS ?=
+# `make test PYTEST_ARGS="-k parser"` runs a part of the tests; two processes are right for two cores.
+PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test demo lint format status clean

@@ -111,7 +111,7 @@ class LayerBuilder:
             found = explore(run, shared)
             built = self._gathered(found, callee, state)
         except TooManyPaths:
-            raise Mistake("E0317", "this layer has more than 4096 alternatives", span, "narrow its sets") from None
+            raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
         except Mistake as mistake:
             raise placed(mistake, span, self.world.blocks) from None
         asked = {a for path, _ in found for a in path.reads}

@@ -16,7 +16,7 @@ from nasc.compiler.expr import Rational
 
 T = TypeVar("T")
 
-MAX_PATHS = 4096
+MAX_PATHS = 2048
 
 
 class TooManyPaths(Exception):

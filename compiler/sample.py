@@ -14,6 +14,7 @@ from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Node, Variant
 from nasc.compiler.member import Member
 from nasc.compiler.substitution import Decided
+from nasc.compiler.world import dotted
 from nasc.dsl.diagnostics import NascError
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ class Sampler:
         address = str(node.attributes["address"])
         into = shared if address.startswith("@") else decided
         numbers = node.attributes["numbers"]
-        if address.startswith("@") and any(f"{address}.{n}?" in shared for n in numbers):
+        if address.startswith("@") and any(dotted(address, f"{n}?") in shared for n in numbers):
             return
         counts = [sum(variant_count(v) for v in b.variants) for b in node.branches]
         if node.op == "one_of":
@@ -126,7 +127,7 @@ class Sampler:
             if any(present):
                 break
         for index, there in enumerate(present):
-            into[f"{address}.{numbers[index]}?"] = int(there)
+            into[dotted(address, f"{numbers[index]}?")] = int(there)
             if there:
                 self._branch(node, index, into, shared)
 

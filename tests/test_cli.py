@@ -471,10 +471,12 @@ def test_every_network_is_checked_counted_and_costed(path: Path) -> None:
     assert (cost["params"], cost["macs"]) == COSTS.get(path.stem, (cost["params"], cost["macs"]))
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion", "gpunet1_product", "gpunet1_table1", "prunet_table5"])
+@pytest.mark.parametrize(
+    "name", ["digits", "fashion", "fbnet", "fbnet_paper", "gpunet1_product", "gpunet1_table1", "prunet_table5"]
+)
 def test_spaces_compile_to_modules_that_can_be_built(name: str, tmp_path: Path) -> None:
-    """Exercises: compiled digits, compiled fashion, compiled gpunet1_product, compiled gpunet1_table1,
-    compiled prunet_table5.
+    """Exercises: compiled digits, compiled fashion, compiled fbnet, compiled fbnet_paper, compiled gpunet1_product,
+    compiled gpunet1_table1, compiled prunet_table5.
     """
     assert run("compile", SPACES / f"{name}.nas", "-o", tmp_path).exit_code == 0
     done = subprocess.run(

@@ -264,7 +264,8 @@ MANY = ", ".join(map(str, range(1, 100)))
 ABSURD = {
     "a hundred million layers": (net("stage s conv x 100000000 { kernel 3 } -> 8"), "E0347"),
     "a hundred stages of many layers": (
-        net("\n".join(f"stage s{i} conv x 10000 {{ kernel 3 }} -> 8" for i in range(100))), "E0347"
+        net("\n".join(f"stage s{i} conv x 10000 {{ kernel 3 }} -> 8" for i in range(100))),
+        "E0347",
     ),
     "a width of 10^300": (net("stage s conv { kernel 3 } -> 1e100 * 1e100 * 1e100"), "E0344"),
     "a range up to 10^99": (net("stage s conv { kernel 3 } -> 1 .. 1e99"), "E0344"),
@@ -279,7 +280,8 @@ ABSURD = {
     "widths squared 90 times": (lets(90, "2 .. 9", "USE * USE"), "E0329"),
     "sums doubled 40 times": (lets(40, "2 .. 9", "USE + max(USE, 3)"), "E0344"),
     "10^4 alternatives of one layer": (
-        net(f"stage t conv {{ kernel {{{MANY}}}  dilation {{{MANY}}}  padding 9999 }} -> 8"), "E0317"
+        net(f"stage t conv {{ kernel {{{MANY}}}  dilation {{{MANY}}}  padding 9999 }} -> 8"),
+        "E0317",
     ),
     "a set of 10^12 values": (net("stage s conv { kernel 3 } -> {1 .. 1e12}"), "E0317"),
     "channels doubled 1000 times": (net("stage t b x 1000", blocks="block b { concat(in, in) }"), "E0344"),
@@ -310,7 +312,9 @@ def test_python_words_are_names_like_others(word: str) -> None:
     assert found(net(f"stage {word} {word} -> {word}__", blocks=block, top=f"let {word}__ = 8")) == []
 
 
-@pytest.mark.parametrize("string", ["__import__('os').system('touch pwned')", "{{ 7 * 7 }}", "${IFS}", "%s%n", "../../x"])
+@pytest.mark.parametrize(
+    "string", ["__import__('os').system('touch pwned')", "{{ 7 * 7 }}", "${IFS}", "%s%n", "../../x"]
+)
 def test_strings_do_nothing(string: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert [d.code for d in found(net(f'stage s conv {{ kernel "{string}" }} -> 8'))] == ["E0332"]
@@ -334,8 +338,41 @@ def test_an_import_shows_nothing_of_other_files(target: str, tmp_path: Path) -> 
 FILES = [p.read_text(encoding="utf-8") for p in (*SPACES, *NETWORKS, *STATES) if p.stat().st_size < 2500]
 FILES = [text for text in FILES if "import" not in text and "w1 = 0" not in text]
 ANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-PIECES = ["{", "}", "(", ")", "->", "|", "..", "x", ",", "0", "1", "3", "-1", "1e99", "1/2", "in", "inf", "relu", "conv"]
-PIECES += ["stage", "layer 1", "one of", "any of", "{1, 2}", "[0, 8]", "when", "let", "=", '"os"', "nothing", "identity"]
+PIECES = [
+    "{",
+    "}",
+    "(",
+    ")",
+    "->",
+    "|",
+    "..",
+    "x",
+    ",",
+    "0",
+    "1",
+    "3",
+    "-1",
+    "1e99",
+    "1/2",
+    "in",
+    "inf",
+    "relu",
+    "conv",
+]
+PIECES += [
+    "stage",
+    "layer 1",
+    "one of",
+    "any of",
+    "{1, 2}",
+    "[0, 8]",
+    "when",
+    "let",
+    "=",
+    '"os"',
+    "nothing",
+    "identity",
+]
 
 
 @ANY

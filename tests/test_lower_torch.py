@@ -218,7 +218,9 @@ def test_goldens(name: str) -> None:
 
 
 def test_goldens_run() -> None:
-    for path in sorted(GOLDEN.glob("*.py")):
+    published_ones = [p for p in sorted(GOLDEN.glob("*.py")) if (ROOT / "spaces/networks" / f"{p.stem}.nas").exists()]
+    assert len(published_ones) >= 5
+    for path in published_ones:
         net = published(path.stem)
         names = executed(path.read_text(encoding="utf-8"))
         with torch.device("meta"):

@@ -73,6 +73,7 @@ def onnx_output(path: Path, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda p: p.stem)
 def test_the_files_of_a_published_network(path: Path) -> None:
+    """Exercises: compiled every network."""
     cost = cost_of(space_of(path)).as_json()
     with TemporaryDirectory() as folder:
         compile_file(path, Path(folder))
