@@ -24,6 +24,11 @@ from nasc.dsl.diagnostics import Diagnostics, Span, did_you_mean
 
 MAX_STATES = 4096
 
+FOLLOWING = frozenset(
+    {"E0318", "E0320", "E0321", "E0324", "E0325", "E0326", "E0327", "E0328", "E0334", "E0337", "E0351"}
+)
+"""Mistakes that depend on shapes: not reported behind another one, which may be their only cause."""
+
 
 @dataclass(eq=False)
 class Space:
@@ -46,6 +51,7 @@ class Elaborator:
     needed: Mapping[str, set[str]]
     known: Knowledge = field(default_factory=Knowledge)
     unskippable: list[Unskippable] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
     layers: LayerBuilder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,12 +91,30 @@ class Elaborator:
         start = self._enter(0, State((("", self.header.input),)))
         trellis.starts = [start]
         states: set[State] = {start}
+        self.mistakes = []
         for position, stage in enumerate(self.header.stages):
-            states = self._stage(trellis, stage, states, position)
-        if self.header.head is not None:
+            try:
+                states = self._stage(trellis, stage, states, position)
+            except Mistake as mistake:
+                self._report(mistake)
+                states = self._assumed(stage, states, position)
+        if self.header.head is not None and not self.mistakes:
             self._head(trellis, self.header.head, states)
         trellis.shared = dict(self.known.declared)
         return trellis
+
+    def _report(self, mistake: Mistake) -> None:
+        """Keep a mistake; after the first one, only those that a wrongly assumed shape cannot have caused."""
+        if not self.mistakes or mistake.diagnostic.code not in FOLLOWING:
+            self.mistakes.append(mistake)
+
+    def _assumed(self, stage: syntax.Stage, states: set[State], position: int) -> set[State]:
+        """What may come out of a stage that is wrong, so that the stages after it are looked at too."""
+        state = _ordered(states)[0]
+        width = stage.width
+        channels = int(width.value) if isinstance(width, syntax.Number) else state.current.channels
+        assumed = State((*((n, t) for n, t in state.tensors if n), ("", state.current.with_channels(channels))))
+        return {self._enter(position + 1, self._leave(stage, assumed, position))}
 
     def _stage(self, trellis: Trellis, stage: syntax.Stage, states: set[State], position: int) -> set[State]:
         depth = self._depth(stage, states)
@@ -105,7 +129,8 @@ class Elaborator:
             _limit(states, stage.name_span)
         if self.unskippable:
             rest = sum(s.skippable for s in trellis.slots if s.stage == stage.name)
-            raise cannot_skip(self.space, stage, self.world, self.unskippable, rest)
+            found, self.unskippable = self.unskippable, []
+            raise cannot_skip(self.space, stage, self.world, found, rest)
         after = {s: self._enter(position + 1, self._leave(stage, s, position)) for s in states}
         last = trellis.slots[-1]
         last.edges = {
@@ -321,7 +346,11 @@ def elaborate(space: syntax.Space, blocks: Mapping[str, syntax.Block], diagnosti
     try:
         header = read_header(space)
         world = World(blocks, header.granularity, header.classes, header.defaults)
-        trellis = Elaborator(space, world, header, _needed_stages(space, header)).run()
+        elaborator = Elaborator(space, world, header, _needed_stages(space, header))
+        trellis = elaborator.run()
+        if elaborator.mistakes:
+            diagnostics.found.extend(m.diagnostic for m in elaborator.mistakes)
+            return None
     except Mistake as mistake:
         diagnostics.found.append(mistake.diagnostic)
         return None

@@ -247,3 +247,17 @@ def test_the_catalogue_has_the_codes_that_are_raised_and_no_others() -> None:
 def test_the_page_of_errors_is_fresh() -> None:
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert page == as_markdown(), "write `nasc.dsl.codes.as_markdown()` into docs/errors.md"
+
+
+def test_mistakes_of_meaning_in_several_stages_come_together() -> None:
+    text = """space several {
+      input   image 3 x 32 x 32
+      output  classes 10
+      granularity 32
+      stage stem  conv       { kernel 3 }                                       -> 16
+      stage a     irb x 3    { kernel {3, 5}  stride 2  expand (0, 1] }         -> 32
+      stage b     fused_irb  { kernel 3  expand 4  skip yes }                   -> 64
+      stage c     irb        { kernel 3  hidden 8 .. 20 step 8 }                -> 64
+      head  global_pool | linear
+    }"""
+    assert [d.code for d in check(load("several.nas", text)).diagnostics.found] == ["E0337", "E0312", "E0339"]
