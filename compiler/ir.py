@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
@@ -198,6 +198,7 @@ class Network(Model):
     `output` is (kind, sizes or stage names): `("classes", ("1000",))`, `("depth", ("1", "224", "224"))`, ….
     """
 
+    format: Literal["nasc.space/1"] = "nasc.space/1"
     name: str
     single: bool
     input: Tensor
