@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from nasc.compiler.check_names import WORDS, NameChecker, Scope
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Label, Span
+from nasc.dsl.walk import mentions
 
 
 def check_blocks(blocks: Iterable[syntax.Block], names: NameChecker) -> None:
@@ -48,20 +49,6 @@ def circles(
                 below = sorted(mentioned(definitions[name]) & definitions.keys())
                 stack.extend((n, len(trail)) for n in below)
     return found
-
-
-def mentions(node: object) -> frozenset[str]:
-    """All names that a piece of syntax mentions: operators and values."""
-    if isinstance(node, syntax.Reference):
-        return frozenset({node.parts[0]})
-    if isinstance(node, tuple):
-        return frozenset().union(*map(mentions, node))
-    if not isinstance(node, syntax.Node):
-        return frozenset()
-    own = {node.name} if isinstance(node, syntax.Call) else set()
-    join = {node.join} if isinstance(node, syntax.Choice) and node.join else set()
-    below = (getattr(node, n) for n in node.__dataclass_fields__ if not n.endswith("span"))
-    return frozenset(own | join).union(*map(mentions, below))
 
 
 def _block(block: syntax.Block, names: NameChecker) -> None:

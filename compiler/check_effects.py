@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from nasc.compiler.check_blocks import mentions
 from nasc.compiler.count import count_members
 from nasc.compiler.elaborate import Space
 from nasc.compiler.open_decision import open_decision
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Label
+from nasc.dsl.walk import children, mentions
 
 Blocks = Mapping[str, syntax.Block]
 Given = tuple[syntax.Property, ...]
@@ -66,9 +66,8 @@ def _calls(node: object, inherited: Given) -> Iterator[tuple[syntax.Property, Gi
         yield from _each(node.properties, (*node.properties, *inherited))
         yield from _calls(node.arguments, ())
     elif isinstance(node, syntax.Node):
-        for name in node.__dataclass_fields__:
-            if not name.endswith("span"):
-                yield from _calls(getattr(node, name), inherited)
+        for child in children(node):
+            yield from _calls(child, inherited)
     elif isinstance(node, tuple):
         for item in node:
             yield from _calls(item, inherited)

@@ -10,6 +10,7 @@ from nasc.compiler.expr import FUNCTION_NAMES
 from nasc.compiler.primitives import FORMS, PRIMITIVES
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Label, Span, did_you_mean
+from nasc.dsl.walk import children
 
 WORDS = frozenset({*CONSTANTS, "identity", "nothing", "same", "same_shape"})
 """Names with a meaning of their own, which nothing else may take."""
@@ -77,9 +78,8 @@ class NameChecker:
                     self.visit(item, scope)
 
     def children(self, node: syntax.Node, scope: Scope) -> None:
-        for name in node.__dataclass_fields__:
-            if not name.endswith("span"):
-                self.visit(getattr(node, name), scope)
+        for child in children(node):
+            self.visit(child, scope)
 
     def _reference(self, node: syntax.Reference, scope: Scope) -> None:
         name, *fields = node.parts

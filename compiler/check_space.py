@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from nasc.compiler.check_blocks import circles, declared_once, mentions
+from nasc.compiler.check_blocks import circles, declared_once
 from nasc.compiler.check_names import WORDS, NameChecker, Scope
 from nasc.compiler.layers import read_header
 from nasc.compiler.values import Mistake
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, did_you_mean
+from nasc.dsl.walk import mentions
 
 Callee = syntax.Call | syntax.Choice
 SKIP_VALUES = ("no", "yes", "same_shape")

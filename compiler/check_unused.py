@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from nasc.compiler.check_blocks import mentions
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Span
 from nasc.dsl.loader import Module
+from nasc.dsl.walk import mentions
 
 
 def warn_unused(module: Module, diagnostics: Diagnostics) -> None:

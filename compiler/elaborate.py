@@ -21,13 +21,29 @@ from nasc.compiler.values import Mistake, SpaceScope
 from nasc.compiler.world import World
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Span, did_you_mean
+from nasc.dsl.walk import mentions
 
 MAX_STATES = 4096
 
 FOLLOWING = frozenset(
-    {"E0318", "E0320", "E0321", "E0324", "E0325", "E0326", "E0327", "E0328", "E0334", "E0337", "E0351"}
+    [
+        "E0317",
+        "E0318",
+        "E0319",
+        "E0320",
+        "E0321",
+        "E0324",
+        "E0325",
+        "E0326",
+        "E0327",
+        "E0328",
+        "E0334",
+        "E0337",
+        "E0347",
+        "E0351",
+    ]
 )
-"""Mistakes that depend on shapes: not reported behind another one, which may be their only cause."""
+"""Mistakes of shapes, and of limits of the whole space: not reported behind another one, which may be their cause."""
 
 
 @dataclass(eq=False)
@@ -323,22 +339,13 @@ def _needed_stages(space: syntax.Space, header: Header) -> dict[str, set[str]]:
     names = {s.name for s in header.stages}
     needed: dict[str, set[str]] = {}
     for stage in header.stages:
-        mentioned = _references(stage) | ({stage.source} if stage.source else set())
+        mentioned = mentions(stage) | ({stage.source} if stage.source else set())
         for name in mentioned & names:
             needed.setdefault(name, set()).add(stage.name)
-    lets = set().union(*(_references(v) for v in header.lets.values())) if header.lets else set()
-    for name in (lets | _references(header.output)) & names:
+    lets = set().union(*(mentions(v) for v in header.lets.values())) if header.lets else set()
+    for name in (lets | mentions(header.output)) & names:
         needed.setdefault(name, set()).add("")
     return needed
-
-
-def _references(node: object) -> set[str]:
-    if isinstance(node, syntax.Reference):
-        return {node.parts[0]}
-    if isinstance(node, syntax.Node):
-        children = [getattr(node, n) for n in node.__dataclass_fields__ if not n.endswith("span")]
-        return set().union(*map(_references, children))
-    return set().union(*map(_references, node)) if isinstance(node, tuple) else set()
 
 
 def elaborate(space: syntax.Space, blocks: Mapping[str, syntax.Block], diagnostics: Diagnostics) -> Space | None:

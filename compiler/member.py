@@ -18,6 +18,7 @@ from nasc.compiler.values import Bound, SpaceScope
 from nasc.compiler.world import dotted
 from nasc.dsl import syntax
 from nasc.dsl.loader import Module
+from nasc.dsl.walk import mentions
 
 
 @dataclass(frozen=True)
@@ -80,30 +81,14 @@ def member_file(space: Space, member: Member, module: Module) -> syntax.File:
 
 def used_blocks(space: syntax.Space, module: Module) -> tuple[syntax.Block, ...]:
     """The blocks that are not the library's and that a space uses, directly or not."""
-    wanted = _names(space)
+    wanted = set(mentions(space))
     own = {n: b for n, b in module.blocks.items() if n not in module.library}
     found: dict[str, syntax.Block] = {}
     while fresh := [n for n in own if n in wanted and n not in found]:
         for name in fresh:
             found[name] = own[name]
-            wanted |= _names(own[name])
+            wanted |= mentions(own[name])
     return tuple(b for n, b in own.items() if n in found)
-
-
-def _names(node: object) -> set[str]:
-    names: set[str] = set()
-    if isinstance(node, syntax.Call):
-        names.add(node.name)
-    if isinstance(node, syntax.Reference):
-        names.add(node.parts[0])
-    if isinstance(node, syntax.Node):
-        for name in node.__dataclass_fields__:
-            if not name.endswith("span"):
-                names |= _names(getattr(node, name))
-    elif isinstance(node, tuple):
-        for item in node:
-            names |= _names(item)
-    return names
 
 
 @dataclass(frozen=True)
@@ -131,7 +116,7 @@ class _Writer:
         texts = layer_texts(stage, self.space.header, self._last(stage), SpaceScope(self.space.header.lets, {}))
         kept = [t for t in texts if self.member.layers.get(t.address) is not None]
         if not kept:
-            if stage.name not in _names(self.space.syntax) | {
+            if stage.name not in mentions(self.space.syntax) | {
                 s.source for s in self.space.header.stages if s.source is not None
             }:
                 return None

@@ -11,6 +11,7 @@ from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.world import dotted, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
+from nasc.dsl.walk import mentions
 
 Decided = Mapping[str, "Rational | str"]
 Blocks = Mapping[str, syntax.Block]
@@ -219,7 +220,7 @@ class Substitution:
     def _width_parameter(self, block: syntax.Block, ratio: str) -> str | None:
         """The parameter whose default is worked out from a ratio (`hidden` from `expand`)."""
         for parameter in block.parameters:
-            if parameter.default is not None and parameter.name != ratio and _mentions(parameter.default, ratio):
+            if parameter.default is not None and parameter.name != ratio and ratio in mentions(parameter.default):
                 return parameter.name
         return None
 
@@ -296,11 +297,3 @@ class Substitution:
             value = self.call(operator, home)
             operator = value if isinstance(value, syntax.Call) else operator
         return replace(step, operator=operator, width=width)
-
-
-def _mentions(value: object, name: str) -> bool:
-    if isinstance(value, syntax.Reference):
-        return value.parts == (name,)
-    if isinstance(value, syntax.Node):
-        return any(_mentions(getattr(value, f), name) for f in value.__dataclass_fields__ if not f.endswith("span"))
-    return any(_mentions(v, name) for v in value) if isinstance(value, tuple) else False
