@@ -26,22 +26,8 @@ from nasc.dsl.walk import mentions
 MAX_STATES = 4096
 
 FOLLOWING = frozenset(
-    [
-        "E0317",
-        "E0318",
-        "E0319",
-        "E0320",
-        "E0321",
-        "E0324",
-        "E0325",
-        "E0326",
-        "E0327",
-        "E0328",
-        "E0334",
-        "E0337",
-        "E0347",
-        "E0351",
-    ]
+    {"E0317", "E0318", "E0319", "E0320", "E0321", "E0324", "E0325", "E0326", "E0327", "E0328"}
+    | {"E0334", "E0337", "E0347", "E0351"}
 )
 """Mistakes of shapes, and of limits of the whole space: not reported behind another one, which may be their cause."""
 
