@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nasc.compiler.domain import Domain
-from nasc.compiler.manifest import MANIFEST_SCHEMA, Manifest
+from nasc.compiler.manifest import MANIFEST_SCHEMA, Manifest, entry_key
 from nasc.dsl.diagnostics import NascError
 
 MAX_BYTES = 64 << 20
@@ -64,7 +64,7 @@ def _check_schema(file: Path, value: object) -> None:
 
 
 def _check_entries(manifest: Manifest) -> None:
-    """Raise `ValueError` where entries share a key, or a width has no values or disorderly ones."""
+    """Raise `ValueError` for a key that is shared or not its graph's, and for widths without orderly values."""
     keys = [entry.key for entry in manifest.entries]
     if len(set(keys)) < len(keys):
         raise ValueError("two entries have one key")
@@ -75,6 +75,8 @@ def _check_entries(manifest: Manifest) -> None:
         for width in entry.widths:
             if not _orderly(width.domain):
                 raise ValueError(f"entry `{entry.block}`: width `{width.address}` has no orderly values")
+        if entry.key != entry_key(entry.graph):  # or another block's latencies could be written under it
+            raise ValueError(f"entry `{entry.block}`: its key is not that of its graph")
 
 
 def _orderly(domain: Domain) -> bool:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from nasc.compiler.domain import Domain
 from nasc.compiler.ir import Graph
-from nasc.compiler.manifest import Entry, Manifest, Target
+from nasc.compiler.manifest import Entry, Manifest, Target, entry_key
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import profile as profile_module
 from nasc.runtime.device import available_memory, this_cpu
@@ -338,13 +338,18 @@ def written(tmp_path: Path, value: object) -> Path:
     return path
 
 
+def keyed(each: Entry) -> Entry:
+    """An entry under the key that its graph has."""
+    return each.model_copy(update={"key": entry_key(each.graph)})
+
+
 def valid() -> dict[str, Any]:
-    value: dict[str, Any] = manifest(entry("a", Domain.grid(1, 3))).model_dump(mode="json", by_alias=True)
+    value: dict[str, Any] = manifest(keyed(entry("a", Domain.grid(1, 3)))).model_dump(mode="json", by_alias=True)
     return value
 
 
 def test_a_manifest_round_trips_from_its_file_or_folder(tmp_path: Path) -> None:
-    what = manifest(entry("a", Domain.grid(1, 3)), entry("b", Domain.of([1, 2, 5])))
+    what = manifest(keyed(entry("a", Domain.grid(1, 3))), keyed(entry("b", Domain.of([1, 2, 5]), side=9)))
     path = written(tmp_path, what.model_dump_json(by_alias=True))
     assert load_manifest(path) == load_manifest(tmp_path) == what
 
@@ -370,6 +375,8 @@ MALFORMED: list[tuple[object, str]] = [
     ({"schema": "nasc.manifest/9"}, "compile|schema nasc.manifest/9"),
     ({"schema": "nasc.manifest/1"}, "name: Field required"),
     (changed("extra", to=1), "extra: Extra inputs"),
+    (changed("entries", 0, "key", to="0" * 32), "key is not that of its graph"),
+    (changed("entries", 0, "graph", "nodes", 0, "attributes", "bias", to=True), "key is not that of its graph"),
     (changed("targets", 0, "batch", to=0), "targets.0.batch"),
     (changed("entries", to=[valid()["entries"][0]] * 2), "two entries have one key"),
     (changed(*WIDTH, "domain", "step", to=0), "no orderly values"),
