@@ -83,14 +83,6 @@ class Domain(BaseModel):
         rest = [v for v in values if not keep(v)]
         return (Domain.of(kept) if kept else None), (Domain.of(rest) if rest else None)
 
-    def split_first(self) -> tuple[Domain, Domain | None]:
-        """The first value alone, and the rest; works for a progression of any length."""
-        if self.size == 1:
-            return self, None
-        if self.listed:
-            return Domain.of(self.listed[:1]), Domain.of(self.listed[1:])
-        return Domain.grid(self.first, self.first), Domain.grid(self.first + self.step, self.last, self.step)
-
     def intersect(self, other: Domain) -> Domain | None:
         """The values in both."""
         if self == other:

@@ -227,7 +227,7 @@ class Elaborator:
             newly = tuple(sorted(taken - fork.taken))
             moved = self._pruned(_moved(fork, target, newly), width)
             edges.append(Edge("build", state, moved, variant, name, newly))
-        if self._may_drop(text, fork, outs, built):
+        if self._may_drop(text, fork, outs):
             slot.skippable = True
             kept = [e for e in edges if e.variant is None or e.variant.graph.nodes]
             edges = [*kept, Edge("drop", state, _moved(fork, fork.current, ()))]
@@ -256,7 +256,7 @@ class Elaborator:
         domain = self.known.declared[address].domain
         return domain.first, domain.last
 
-    def _may_drop(self, text: LayerText, state: State, outs: set[Tensor], built: Built) -> bool:
+    def _may_drop(self, text: LayerText, state: State, outs: set[Tensor]) -> bool:
         if text.skip == "no":
             return False
         same = outs == {state.current}

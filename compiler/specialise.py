@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 
 from nasc.compiler.expr import Expr, Rational, Size, add, function, multiply, substitute
+from nasc.compiler.graph_tools import live_nodes
 from nasc.compiler.ir import Graph, Node, Tensor
 from nasc.compiler.primitives import PRIMITIVES
 
@@ -51,7 +52,7 @@ class _Specialiser:
         output = self._read(self.source.output)
         if output is None:
             raise AbsentOutput(f"`{self.source.output}` has no channels")
-        return Graph(inputs=self.inputs, nodes=_needed(self.nodes, output), output=output)
+        return Graph(inputs=self.inputs, nodes=tuple(live_nodes(self.nodes, output)), output=output)
 
     def _read(self, name: str) -> str | None:
         if name not in self.standing:
@@ -111,14 +112,3 @@ def _present(tensor: Tensor) -> bool:
     """Is there anything in it? (A sequence of token numbers has no channels and is present.)"""
     channels: Size = tensor.channels
     return tensor.ids or isinstance(channels, Expr) or channels > 0
-
-
-def _needed(nodes: list[Node], output: str) -> tuple[Node, ...]:
-    """The nodes that the output depends on, in order."""
-    wanted = {output}
-    kept: list[Node] = []
-    for node in reversed(nodes):
-        if node.name in wanted:
-            kept.append(node)
-            wanted.update(node.inputs)
-    return tuple(reversed(kept))

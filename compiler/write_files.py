@@ -45,21 +45,26 @@ def require_own(folder: Path, *, force: bool = False) -> None:
         )
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file in one step: a kill leaves the old content or the new one. Raises `NascError` where it fails."""
+def write_file(path: Path, *parts: bytes | memoryview) -> None:
+    """Replace a file's content in one step: a reader, or a kill at any moment, finds the old content or the new one.
+
+    Raises `NascError` where writing fails.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise NascError(f"cannot write {path}: {error.strerror}") from error
+        raise NascError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _umask() -> int:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
+from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 
 FORMAT = "nasc-checkpoint"
@@ -44,7 +43,7 @@ def save(path: Path, payload: Mapping[str, Any], kind: str, version: int = 1) ->
         "bytes": len(body),
         "sha256": hashlib.sha256(body).hexdigest(),
     }
-    write_atomically(path, json.dumps(header).encode() + b"\n", body)
+    write_file(path, json.dumps(header).encode() + b"\n", body)
 
 
 def load(path: Path, kind: str, version: int = 1) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as a safetensors file, names kept."""
     # Cloned, because safetensors refuses tensors that share memory (tied weights).
     body = format_safetensors({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()})
-    write_atomically(path, body)
+    write_file(path, body)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -98,25 +97,6 @@ def restore_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) 
     if extra := sorted(state.keys() - expected.keys()):
         raise _misfit(source, f"the network has no `{extra[0]}`")
     model.load_state_dict(state)
-
-
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Replace a file's content so that a reader, or a kill at any moment, finds the old content or the new one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise NascError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _parse_header(path: Path, line: bytes) -> dict[str, Any]:

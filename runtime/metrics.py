@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nasc.runtime.checkpoint import write_atomically
+from nasc.compiler.write_files import write_file
 
 Record = dict[str, Any]
 
@@ -38,7 +38,7 @@ def read_metrics(path: Path) -> list[Record]:
 def rewind_metrics(path: Path, epoch: int) -> None:
     """Keep the records of epochs before `epoch`: the resumed run will write the others again."""
     kept = [record for record in read_metrics(path) if record.get("epoch", -1) < epoch]
-    write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    write_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def _finite(value: object) -> object:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
@@ -19,8 +18,8 @@ from nasc.compiler.compile import space_hash
 from nasc.compiler.ir import Network
 from nasc.compiler.methods.prunet import PrunetOptions
 from nasc.compiler.methods.relax import RelaxedLayer, relax, require_threshold
+from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime import checkpoint
 from nasc.runtime.costs import Costs, formula_costs, table_costs
 from nasc.runtime.data import load_data
 from nasc.runtime.manifest_file import load_manifest
@@ -30,8 +29,8 @@ from nasc.runtime.prefix import initialise
 from nasc.runtime.progress import Progress, standard_progress
 from nasc.runtime.search_run import BEST, KIND, RESULT, VERSION, SearchRun, amount, run_epochs
 from nasc.runtime.seeds import derived_generator
+from nasc.runtime.surroundings import surroundings
 from nasc.runtime.table import LatencyTable
-from nasc.runtime.train_options import pick_device
 
 SPACE, SOURCE = "space.json", "space.nas"
 _MAX_BYTES = 64 << 20
@@ -104,7 +103,7 @@ def search(job: Job, options: PrunetOptions, settings: Settings, progress: Progr
     require_threshold(layers, options.threshold.first)
     costs = _costs(job, layers, options, settings)
     data = load_data(settings.data, input_shape=job.input_shape, classes=job.classes, seed=options.seed)
-    with _surroundings(settings, options) as device, _folder(settings) as out:
+    with surroundings(settings.device, settings.threads, options.batch) as device, _folder(settings) as out:
         supernet = job.supernet()
         initialise(supernet, derived_generator(options.seed, "initialise"))
         method = Prunet(supernet, layers, costs, options)
@@ -151,22 +150,6 @@ def _costs(job: Job, layers: Sequence[RelaxedLayer], options: PrunetOptions, set
 
 
 @contextmanager
-def _surroundings(settings: Settings, options: PrunetOptions) -> Iterator[torch.device]:
-    """Pick the device and the number of threads; leave the caller's random state and threads as they were."""
-    device, threads = pick_device(settings.device), torch.get_num_threads()
-    try:
-        torch.set_num_threads(settings.threads or threads)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield device
-    except torch.OutOfMemoryError as error:
-        raise NascError(
-            f"the memory of {device} does not suffice for batches of {options.batch} images", help="lower the batch"
-        ) from error
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
 def _folder(settings: Settings) -> Iterator[Path]:
     """The run's folder; for a trial without one, a temporary one."""
     if settings.out is not None:
@@ -190,7 +173,7 @@ def _finish(job: Job, run: SearchRun, out: Path, kept: bool) -> SearchResult:
     text = member_of(job.folder, choices, note)
     best = out / BEST if text is not None else None
     if best is not None and text is not None:
-        checkpoint.write_atomically(best, text.encode())
+        write_file(best, text.encode())
     result = {
         "kind": KIND,
         "version": VERSION,
@@ -209,7 +192,7 @@ def _finish(job: Job, run: SearchRun, out: Path, kept: bool) -> SearchResult:
         "choices": {address: _plain_choice(choice) for address, choice in choices.items()},
         "options": options.model_dump(mode="json", by_alias=True),
     }
-    checkpoint.write_atomically(out / RESULT, json.dumps(result, indent=2).encode() + b"\n")
+    write_file(out / RESULT, json.dumps(result, indent=2).encode() + b"\n")
     loss, entropy = (float(run.last.get(name) or 0.0) for name in ("loss", "cross_entropy"))
     return SearchResult(choices, cost, unit, loss, entropy, best if kept else None)
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batches, loader
@@ -34,7 +33,8 @@ from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.optimizers import make_optimizer, rate_at, restore_optimizer
 from nasc.runtime.progress import Progress, duration, standard_progress
 from nasc.runtime.seeds import derive_seed, derived_generator
-from nasc.runtime.train_options import TrainOptions, pick_device
+from nasc.runtime.surroundings import surroundings
+from nasc.runtime.train_options import TrainOptions
 
 KIND = "train"
 VERSION = 1
@@ -82,7 +82,7 @@ def train(
     if path.exists() and not resume:
         raise NascError(f"{out} already holds a training run", help="continue it with --resume, or name another folder")
     progress = progress or standard_progress()
-    with _surroundings(options) as device:
+    with surroundings(options.device, options.threads, options.batch) as device:
         run = _Run(model.to(device), data, options, device, progress)
         if path.exists():
             run.restore(checkpoint.load(path, KIND, VERSION), path)
@@ -242,22 +242,6 @@ class _Run:
         )
 
 
-@contextmanager
-def _surroundings(options: TrainOptions) -> Iterator[torch.device]:
-    """Pick the device and the number of threads; leave the caller's random state and threads as they were."""
-    device, threads = pick_device(options.device), torch.get_num_threads()
-    try:
-        torch.set_num_threads(options.threads or threads)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield device
-    except torch.OutOfMemoryError as error:
-        raise NascError(
-            f"the memory of {device} does not suffice for batches of {options.batch} images", help="lower the batch"
-        ) from error
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _precision(options: TrainOptions, device: torch.device) -> torch.dtype | None:
     """The type of mixed precision: bfloat16 where the GPU computes in it, else float16; None on a CPU."""
     if options.amp == "off" or device.type != "cuda":
@@ -281,7 +265,7 @@ def _finish(run: _Run, out: Path) -> TrainResult:
         options=options.model_dump(),
     )
     text = json.dumps({"kind": KIND, "version": VERSION, **asdict(result)}, indent=2)
-    checkpoint.write_atomically(out / RESULT, text.encode() + b"\n")
+    write_file(out / RESULT, text.encode() + b"\n")
     return result
 
 
