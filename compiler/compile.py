@@ -111,13 +111,11 @@ def standalone_text(checked: Checked) -> str:
 
 def _space_files(network: Network, checked: Checked, method: str | None) -> dict[str, bytes]:
     from nasc.compiler.lower_supernet import search_source, supernet_source
-    from nasc.compiler.standalone import standalone_text
 
     options = method_options(checked, method)
     return {
         "supernet.py": supernet_source(network, options).encode(),
         "search.py": search_source(network, options, space_hash(network)).encode(),
-        "space.nas": standalone_text(checked).encode(),
     }
 
 

@@ -33,7 +33,7 @@ from nasc.runtime.member_latency import MemberLatency
 from nasc.runtime.profile import profile
 from nasc.runtime.report import Latency, write_latencies, write_report
 from nasc.runtime.table import LatencyTable
-from nasc.training import train_file
+from nasc.runtime.train_file import train_file
 
 DATA, SPACE, ENGINE = "digits", "digits.nas", "onnxruntime"
 RESULTS = ("best.nas", "model.py", "model.onnx", "report.html")

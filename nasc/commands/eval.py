@@ -21,7 +21,7 @@ from nasc.commands.common import PATH, example, file_argument, format_option, pr
 @format_option
 def command(file: Path, weights: Path, data: str, split: str, batch: int, device: str, seed: int, form: str) -> None:
     """Measure how well the one network of FILE classifies images."""
-    from nasc.training import evaluate_file
+    from nasc.runtime.train_file import evaluate_file
 
     result = evaluate_file(file, weights, data, split=split, batch=batch, device=device, seed=seed)
     if form == "json":

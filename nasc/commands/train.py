@@ -44,7 +44,7 @@ def command(file: Path, data: str, out: Path, resume: bool, form: str, **given: 
     a GPU. RUN gets weights.safetensors, result.json, metrics.jsonl, a copy of the network, and a checkpoint after each
     epoch.
     """
-    from nasc.training import train_file
+    from nasc.runtime.train_file import train_file
 
     result = train_file(file, data, out, _options(given), resume=resume)
     if form == "json":

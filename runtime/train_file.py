@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
-from nasc.model import load_model
+from nasc.runtime.member_model import load_model
 
 if TYPE_CHECKING:
     from nasc.runtime.evaluate import EvalResult
