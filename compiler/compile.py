@@ -16,13 +16,14 @@ from nasc.compiler.count import count_members
 from nasc.compiler.ir import Network
 from nasc.compiler.manifest import canonical_hash
 from nasc.compiler.member import used_blocks
-from nasc.compiler.methods.prunet import PrunetOptions
-from nasc.compiler.methods.sections import METHODS, RUNNABLE, read_section
+from nasc.compiler.methods.plugins import Method, find_method, runnable
+from nasc.compiler.methods.sections import read_section
+from nasc.compiler.methods.values import Options
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.compiler.write_files import require_own, write_folder
 from nasc.dsl import syntax
-from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
+from nasc.dsl.diagnostics import Diagnostics, NascError
 from nasc.dsl.format import print_file
 
 if TYPE_CHECKING:
@@ -112,11 +113,13 @@ def standalone_text(checked: Checked) -> str:
 def _space_files(network: Network, checked: Checked, method: str | None) -> dict[str, bytes]:
     from nasc.compiler.lower_supernet import search_source, supernet_source
 
-    options = method_options(checked, method)
-    return {
-        "supernet.py": supernet_source(network, options).encode(),
-        "search.py": search_source(network, options, space_hash(network)).encode(),
-    }
+    found, options = method_options(checked, method)
+    files = {"search.py": search_source(network, found, options, space_hash(network)).encode()}
+    if found.relax is not None:
+        layers = found.relax(network)
+        found.require(layers, options)
+        files["supernet.py"] = supernet_source(network, layers, found).encode()
+    return files
 
 
 def _member_files(network: Network, weights: Path | None, seed: int) -> dict[str, bytes]:
@@ -140,25 +143,22 @@ def _safetensors(state: dict[str, Array]) -> bytes:
     return written({name: numpy.ascontiguousarray(array) for name, array in state.items()})
 
 
-def method_options(checked: Checked, method: str | None) -> PrunetOptions:
-    """The options of the method to search with: the one named, or the first of the file's that can run.
+def method_options(checked: Checked, method: str | None) -> tuple[Method, Options]:
+    """The method to search with and its options: the one named, or the first of the file's that can run.
 
     Raises `NascError` for an unknown method, and for one that no search module can be made for yet.
     """
     sections = {section.name: section for section in checked.module.searches}
-    name = method or next((n for n in sections if n in RUNNABLE), next(iter(sections), RUNNABLE[0]))
-    if name not in METHODS:
+    able = runnable()
+    found = find_method(method or next((n for n in sections if n in able), next(iter(sections), able[0])))
+    if not found.search:
+        place = f" ({_place(checked, found.name)})" if found.name in sections else ""
         raise NascError(
-            f"there is no search method `{name}`", help=did_you_mean(name, METHODS) or f"methods: {', '.join(METHODS)}"
+            f"the method `{found.name}`{place} cannot be compiled yet", help=f"search with --method {' or '.join(able)}"
         )
-    if name not in RUNNABLE:
-        place = f" ({_place(checked, name)})" if name in sections else ""
-        raise NascError(
-            f"the method `{name}`{place} cannot be compiled yet", help=f"search with --method {', '.join(RUNNABLE)}"
-        )
-    options = read_section(sections[name], Diagnostics()) if name in sections else METHODS[name]()
-    assert isinstance(options, PrunetOptions)
-    return options
+    options = read_section(sections[found.name], Diagnostics()) if found.name in sections else found.options()
+    assert options is not None
+    return found, options
 
 
 def _place(checked: Checked, name: str) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from nasc.compiler.concrete import INPUT, ConcreteLayer
-from nasc.compiler.identifiers import attribute_name, checked, class_name
+from nasc.compiler.identifiers import checked, class_name
 from nasc.compiler.ir import Network
-from nasc.compiler.methods.prunet import PrunetOptions
-from nasc.compiler.methods.relax import Candidate, RelaxedLayer, relax, require_threshold
-from nasc.compiler.structure import chain
+from nasc.compiler.methods.plugins import Method
+from nasc.compiler.methods.relax import Candidate, RelaxedLayer
+from nasc.compiler.methods.values import Options
+from nasc.compiler.supernet_paths import head_address, in_place, is_fixed_head, is_nothing, named_stages
 from nasc.compiler.torch_classes import GeneratedClass, generate, group, named_groups
 from nasc.compiler.torch_elastic import generate_elastic
 from nasc.compiler.torch_text import WIDTH, Construction, call_lines, construct
@@ -24,23 +25,20 @@ from nasc.dsl.diagnostics import NascError
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def supernet_source(network: Network, options: PrunetOptions | None = None) -> str:
-    """The text of `supernet.py`: the same for the same network, always.
-
-    Raises `NascError` where PruNet cannot relax a choice, or where the first threshold would remove every candidate.
-    """
-    layers = relax(network)
-    require_threshold(layers, (options or PrunetOptions()).threshold.first)
-    return _Supernet(network, layers).source()
+def supernet_source(network: Network, layers: Sequence[RelaxedLayer], method: Method) -> str:
+    """The text of `supernet.py`, of layers that the method relaxed: the same for the same network, always."""
+    return _Supernet(network, layers, method).source()
 
 
-def search_source(network: Network, options: PrunetOptions, space_hash: str) -> str:
+def search_source(network: Network, method: Method, options: Options, space_hash: str) -> str:
     """The text of `search.py`, which stands beside `supernet.py`. `space_hash` is that of the compiled space."""
     given = options.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return _render(
         "search.py.jinja",
         network=checked(network.name, "space"),
-        name=class_name(network.name, ()),
+        name=class_name(network.name, ()) if method.relax is not None else None,
+        about=method.about,
+        method=method.name,
         input_shape=_input_shape(network),
         classes=_classes(network),
         space_hash=space_hash,
@@ -75,7 +73,7 @@ def _input_shape(network: Network) -> tuple[Any, ...]:
 def _classes(network: Network) -> int:
     kind, sizes = network.output
     if kind != "classes":
-        raise NascError(f"PruNet searches classifiers: `output classes N`, not `output {kind}`")
+        raise NascError(f"only classifiers can be searched yet: `output classes N`, not `output {kind}`")
     return int(sizes[0])
 
 
@@ -91,10 +89,11 @@ class _Place:
 class _Supernet:
     """Writes one SuperNet."""
 
-    def __init__(self, network: Network, layers: Sequence[RelaxedLayer]) -> None:
-        self.network = network
+    def __init__(self, network: Network, layers: Sequence[RelaxedLayer], method: Method) -> None:
+        self.network, self.method = network, method
         self.name = class_name(checked(network.name, "space"), ())
-        self.layers = [layer for layer in layers if not _is_identity(layer)]
+        self.head = head_address(network)
+        self.layers = [layer for layer in layers if not is_nothing(layer)]
         self.taken = {self.name, "Prunode", "StochasticLayer", "Sequence"}
         self.imports: set[str] = set()
         self.classes: list[GeneratedClass] = []
@@ -109,8 +108,10 @@ class _Supernet:
             name=self.name,
             input_shape=_input_shape(self.network),
             classes=_classes(self.network),
+            about=self.method.about,
             summary=self._summary(),
             imports=sorted(self.imports),
+            fractions=any("Fraction(" in line for block in self.classes for line in block.forward),
             sequences=any("Sequence[int]" in line for block in self.classes for line in block.forward_signature),
             blocks=self.classes,
             helpers=sorted({helper for block in self.classes for helper in block.helpers}),
@@ -136,22 +137,18 @@ class _Supernet:
         ]
         by_path = {place.path: place.candidate for place in places}
         concrete = [_concrete(place) for place in places if not self._inline(place)]
-        parts = [
-            part
-            for part in (
-                [layer for layer in concrete if not by_path[layer.path].width],
-                [layer for layer in concrete if by_path[layer.path].width],
-            )
-            if part
-        ]
-        groups = [each for part in parts for each in group(part)]
+        parts: dict[object, list[ConcreteLayer]] = {None: []}
+        for layer in concrete:
+            elastic = by_path[layer.path].elastic
+            parts.setdefault(elastic and elastic.key, []).append(layer)
+        groups = [each for part in parts.values() for each in group(part)]
         for each, name in zip(groups, named_groups(groups, self.taken), strict=True):
             first = by_path[each.layers[0].path]
             paths = [layer.path for layer in each.layers]
             if first.width:
-                elastic, constructions = generate_elastic(each, name, first)
-                generated = elastic.made
-                self.imports |= elastic.imports | {"Prunode"}
+                cut, constructions = generate_elastic(each, name, first)
+                generated = cut.made
+                self.imports |= cut.imports | {"Prunode"}
             else:
                 generated, constructions = generate(each, name)
             self.classes.append(replace(generated, summary=_uses(generated.summary, len(paths), bool(first.width))))
@@ -159,10 +156,8 @@ class _Supernet:
 
     def _inline(self, place: _Place) -> bool:
         """Is a candidate written out in place: nothing, a single module, or the head's modules one after another?"""
-        if place.candidate.width:
-            return False
-        row = chain(place.candidate.graph)
-        if row is None or not (len(row) <= 1 or self._is_head(place.layer)):
+        row = in_place(place.layer, place.candidate, self.head)
+        if row is None:
             return False
         made = [construct(step.calls[0]) for step in row]
         if len(made) == 1:
@@ -171,24 +166,20 @@ class _Supernet:
             self.made[place.path] = Construction("nn.Sequential" if made else "nn.Identity", tuple(map(str, made)))
         return True
 
-    def _is_head(self, layer: RelaxedLayer) -> bool:
-        return self.network.head is not None and layer.address == self.network.head.address
-
     # ------------------------------------------------------------------------------------------ stages
 
     def _stages(self) -> tuple[list[str], list[str]]:
         init: list[str] = []
         names: list[str] = []
-        for stage, found in groupby(self.layers, key=lambda layer: layer.address.rpartition(".")[0] or "head"):
-            name = attribute_name(stage, names)
+        for name, found in named_stages(self.layers):
             names.append(name)
-            init += self._stage(name, list(found))
+            init += self._stage(name, found)
         calls = [f"        x = self.{name}(x)" for name in names]
         calls[-1] = calls[-1].replace("x =", "return", 1)
         return init, calls
 
     def _stage(self, name: str, layers: list[RelaxedLayer]) -> list[str]:
-        if len(layers) == 1 and layers[0].fixed and self._is_head(layers[0]):
+        if is_fixed_head(layers, self.head):
             construction = self.made[f"{layers[0].address}#0"]
             return call_lines(8, f"self.{name} = {construction.function}", construction.arguments)
         lines = [f"        self.{name} = nn.Sequential("]
@@ -229,11 +220,6 @@ class _Supernet:
         if layer.skippable:
             lines.append(f"{space}    skippable=True,")
         return [*lines, f"{space}){closing}"]
-
-
-def _is_identity(layer: RelaxedLayer) -> bool:
-    """Is a layer nothing at all in every member?"""
-    return layer.fixed and layer.candidates[0].graph.output in layer.candidates[0].graph.inputs
 
 
 def _concrete(place: _Place) -> ConcreteLayer:

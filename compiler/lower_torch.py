@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasc.compiler.concrete import INPUT, ConcreteLayer, ConcreteNetwork, ConcreteStage, concrete
+from nasc.compiler.drop_path import drop_rates
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Network
 from nasc.compiler.structure import chain, used_inputs
@@ -16,16 +17,17 @@ from nasc.compiler.weights import network_state
 TEMPLATE = Path(__file__).parent / "templates" / "model.py.jinja"
 
 
-def model_source(network: Network) -> str:
+def model_source(network: Network, drop_path: float = 0.0) -> str:
     """The text of `model.py`: the same for the same network, always; its state dict is `network_state(network)`.
 
-    Raises `NascError` where the network is not one member or has operators that cannot be compiled yet.
+    With a `drop_path` rate (0 to 1), training drops residual branches at random (see `drop_rates`). Raises `NascError`
+    where the network is not one member or has operators that cannot be compiled yet.
     """
     from jinja2 import Environment, StrictUndefined
 
     flat = concrete(network)
     name = class_name(flat.name, ())
-    classes, made = _classes(flat, {name})
+    classes, made = _classes(flat, {name}, drop_path)
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -62,9 +64,12 @@ def _helpers(flat: ConcreteNetwork) -> set[str]:
     return {call.helper for row in rows for step in row for call in step.calls if call.helper}
 
 
-def _classes(flat: ConcreteNetwork, taken: set[str]) -> tuple[list[GeneratedClass], dict[str, Construction]]:
+def _classes(
+    flat: ConcreteNetwork, taken: set[str], drop_path: float
+) -> tuple[list[GeneratedClass], dict[str, Construction]]:
     """The classes, and by each layer's path how it is constructed."""
-    groups = group([layer for layer in flat.layers() if _inline(layer) is None])
+    layers = [layer for layer in flat.layers() if _inline(layer) is None]
+    groups = group(layers, drop_rates(layers, drop_path))
     classes: list[GeneratedClass] = []
     made: dict[str, Construction] = {}
     for each, name in zip(groups, named_groups(groups, taken), strict=True):

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
+from nasc.compiler.idle import without_idle
 from nasc.compiler.ir import Network, Variant
-from nasc.compiler.layers import layer_texts
+from nasc.compiler.layer_lines import Line, gathered
+from nasc.compiler.layer_writer import LayerWriter
+from nasc.compiler.layers import LayerText, layer_texts
 from nasc.compiler.substitution import Decided, Substitution, is_open, plain_number
-from nasc.compiler.values import Bound, SpaceScope
-from nasc.compiler.world import dotted
+from nasc.compiler.values import SpaceScope
 from nasc.dsl import syntax
 from nasc.dsl.loader import Module
 from nasc.dsl.walk import mentions
@@ -29,7 +31,7 @@ class Member:
     shared: Decided = field(default_factory=dict)
 
 
-Choices = Mapping[str, tuple[int, Mapping[str, int]] | None]
+Choices = Mapping[str, tuple[int, Mapping[str, Rational]] | None]
 
 
 def member_from_choices(network: Network, choices: Choices, shared: Decided | None = None) -> Member:
@@ -52,7 +54,7 @@ def member_text(space: Space, member: Member, module: Module, note: str = "") ->
     from nasc.dsl.format import print_file
 
     file = member_file(space, member, module)
-    return print_file(_without_idle(file, space, module), note)
+    return print_file(without_idle(file, module.blocks), note)
 
 
 def member_file(space: Space, member: Member, module: Module) -> syntax.File:
@@ -91,181 +93,42 @@ def used_blocks(space: syntax.Space, module: Module) -> tuple[syntax.Block, ...]
     return tuple(b for n, b in own.items() if n in found)
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One layer to be printed: its block and what it is given."""
-
-    callee: syntax.Call | syntax.Choice
-    properties: Mapping[str, syntax.Value]
-    width: syntax.Value | None
-
-
 class _Writer:
     """Writes the stages of one member."""
 
     def __init__(self, space: Space, member: Member) -> None:
         self.space = space
         self.member = member
-        self.span = space.syntax.span
-        self.shared = Substitution(space.world.blocks, space.header.lets, member.shared, member.shared)
+        self.lines = LayerWriter(space, space.header.lets)
 
-    def substitution(self, decided: Decided) -> Substitution:
-        return Substitution(self.space.world.blocks, self.space.header.lets, decided, self.member.shared)
+    def substitution(self, address: str, decided: Decided) -> Substitution:
+        blocks, lets = self.space.world.blocks, self.space.header.lets
+        return Substitution(blocks, lets, decided, self.member.shared, channels=self.lines.channels(address))
 
     def stage(self, stage: syntax.Stage) -> syntax.Stage | None:
-        texts = layer_texts(stage, self.space.header, self._last(stage), SpaceScope(self.space.header.lets, {}))
-        kept = [t for t in texts if self.member.layers.get(t.address) is not None]
+        """A stage of the layers that are built, or None where nothing is left of it."""
+        last = int(self.space.trellis.depths[stage.name].last)
+        texts = layer_texts(stage, self.space.header, last, SpaceScope(self.space.header.lets, {}))
+        kept = [(t, made) for t in texts if (made := self.member.layers.get(t.address)) is not None]
         if not kept:
-            if stage.name not in mentions(self.space.syntax) | {
-                s.source for s in self.space.header.stages if s.source is not None
-            }:
-                return None
-            callee = syntax.Call(name="identity", span=self.span, name_span=self.span)
-            return replace(stage, callee=callee, count=None, properties=(), width=None, rows=())
-        lines = []
-        for text in kept:
-            decided = self.member.layers[text.address]
-            assert decided is not None
-            lines.append(self._line(text.callee, text.given, text.width, self.substitution(decided)))
-        constant = {
-            p.name: p.value
-            for p in stage.properties
-            if p.name != "skip" and not is_open(p.value, self.space.world.blocks, self.space.header.lets)
-        }
-        if kept[0].index != 1:
-            constant = {k: v for k, v in constant.items() if k != "stride"}
-        return self._gathered(stage, lines, constant)
+            named = mentions(self.space.syntax) | {s.source for s in self.space.header.stages}
+            return gathered(replace(stage, count=None), (), {}, {}) if stage.name in named else None
+        lines = [self._line(text, self.substitution(text.address, made)) for text, made in kept]
+        constant = self.lines.constant(stage)
+        if kept[0][0].index != 1:
+            constant.pop("stride", None)
+        if all(line.width == lines[0].width for line in lines):
+            stage = replace(stage, width=lines[0].width)
+            lines = [replace(line, width=None) for line in lines]
+        else:
+            stage = replace(stage, width=None)
+        count = plain_number(len(lines), stage.span) if len(lines) > 1 else None
+        return gathered(replace(stage, count=count), lines, constant, self.space.world.blocks)
 
-    def _last(self, stage: syntax.Stage) -> int:
-        return int(self.space.trellis.depths[stage.name].last)
-
-    def _line(
-        self,
-        callee: syntax.Call | syntax.Choice,
-        given: Mapping[str, Bound],
-        width: Bound | None,
-        substitution: Substitution,
-    ) -> _Line:
-        """A layer's block and decided properties: nearest given first, then open defaults of the block."""
-        chosen, home = substitution.callee(callee)
-        properties: dict[str, syntax.Value] = {}
-        if isinstance(chosen, syntax.Call):
-            name = substitution.block_name(chosen.name)
-            names = substitution.parameters(name)
-            inherited = {**self._defaults(name), **{k: b.value for k, b in given.items()}}
-            own = {p.name: p.value for p in chosen.properties}
-            for key, value in {**inherited, **own}.items():
-                if key in names and not (
-                    key in inherited and key not in own and self._is_constant_of_stage(given, key, value)
-                ):
-                    substitution.property(name, key, value, dotted(home, key), properties)
-            instance = chosen.name if chosen.name in self.space.header.lets else ""
-            substitution.defaults(name, properties, f"@{instance}" if instance else home, {**inherited, **own})
-            chosen = syntax.Call(name=name, span=self.span, name_span=self.span)
-        return _Line(chosen, properties, self._width(width, substitution))
-
-    def _is_constant_of_stage(self, given: Mapping[str, Bound], key: str, value: syntax.Value) -> bool:
-        """Is a value written for the whole stage (or in a `default`) and not open? Then it stays there."""
-        stays = key not in given or given[key].of_stage
-        return stays and not is_open(value, self.space.world.blocks, self.space.header.lets)
-
-    def _defaults(self, name: str) -> dict[str, syntax.Value]:
-        defaults = self.space.header.defaults
-        found = {**defaults.get(None, {}), **defaults.get(name, {})}
-        return {
-            k: b.value for k, b in found.items() if is_open(b.value, self.space.world.blocks, self.space.header.lets)
-        }
-
-    def _width(self, width: Bound | None, substitution: Substitution) -> syntax.Value | None:
-        return None if width is None else substitution.value(width.value, width.address)
-
-    # --------------------------------------------------------------------------------------------- gathering
-
-    def _gathered(self, stage: syntax.Stage, lines: list[_Line], constant: Mapping[str, syntax.Value]) -> syntax.Stage:
-        """Lines that agree in a property have it at the stage, the others in rows; equal neighbours share a row."""
-        callee = lines[0].callee
-        common = {
-            k: v
-            for k, v in lines[0].properties.items()
-            if k != "stride" and all(line.properties.get(k) == v for line in lines)
-        }
-        width = lines[0].width if all(line.width == lines[0].width for line in lines) else None
-        order = [p.name for p in stage.properties]
-        together = {**constant, **common}
-        names = sorted(together, key=lambda n: (order.index(n) if n in order else len(order), n))
-        rows: list[syntax.Row] = []
-        for index, line in enumerate(lines, start=1):
-            row = self._row(index, line, callee, common, width)
-            if (
-                rows
-                and replace(row, first=rows[-1].first, last=rows[-1].last) == rows[-1]
-                and rows[-1].last == index - 1
-            ):
-                rows[-1] = replace(rows[-1], last=index)
-            else:
-                rows.append(row)
-        rows = [r for r in rows if r.callee is not None or r.properties or r.width is not None]
-        return replace(
-            stage,
-            callee=callee,
-            count=plain_number(len(lines), self.span) if len(lines) > 1 else None,
-            properties=tuple(self._property(n, together[n]) for n in names),
-            width=width,
-            rows=tuple(rows),
-        )
-
-    def _row(
-        self,
-        index: int,
-        line: _Line,
-        callee: syntax.Call | syntax.Choice,
-        common: Mapping[str, syntax.Value],
-        width: syntax.Value | None,
-    ) -> syntax.Row:
-        return syntax.Row(
-            span=self.span,
-            first=index,
-            last=index,
-            callee=line.callee if line.callee != callee else None,
-            properties=tuple(self._property(k, v) for k, v in line.properties.items() if k not in common),
-            width=line.width if width is None else None,
-        )
-
-    def _property(self, name: str, value: syntax.Value) -> syntax.Property:
-        return syntax.Property(span=self.span, name=name, value=value, name_span=self.span)
-
-    # --------------------------------------------------------------------------------------------- the head
+    def _line(self, text: LayerText, made: Substitution) -> Line:
+        width = None if text.width is None else made.value(text.width.value, text.width.address)
+        return Line((self.lines.alternative(text, made),), width)
 
     def head(self, head: syntax.Head) -> syntax.Head:
-        substitution = self.substitution(self.member.layers.get("head") or {})
-        return replace(head, steps=tuple(substitution.step(s, str(i + 1)) for i, s in enumerate(head.steps)))
-
-
-def _without_idle(file: syntax.File, space: Space, module: Module) -> syntax.File:
-    """Leave out the values that have no effect in this one member (an SE width where there is no SE)."""
-    from nasc.compiler.elaborate import elaborate
-    from nasc.dsl.diagnostics import Diagnostics
-
-    network = next(i for i in file.items if isinstance(i, syntax.Space))
-    diagnostics = Diagnostics()
-    written = elaborate(network, module.blocks, diagnostics)
-    diagnostics.raise_errors()
-    assert written is not None
-    used = written.world.used
-
-    def keep(properties: tuple[syntax.Property, ...]) -> tuple[syntax.Property, ...]:
-        return tuple(p for p in properties if id(p) in used)
-
-    items: list[syntax.SpaceItem] = []
-    for item in network.items:
-        if isinstance(item, syntax.Default):
-            if keep(item.properties):
-                items.append(replace(item, properties=keep(item.properties)))
-        elif isinstance(item, syntax.Stage):
-            rows = [replace(r, properties=keep(r.properties)) for r in item.rows]
-            rows = [r for r in rows if r.callee is not None or r.properties or r.width is not None]
-            items.append(replace(item, properties=keep(item.properties), rows=tuple(rows)))
-        else:
-            items.append(item)
-    trimmed = replace(network, items=tuple(items))
-    return replace(file, items=tuple(trimmed if i is network else i for i in file.items))
+        made = self.substitution("head", self.member.layers.get("head") or {})
+        return replace(head, steps=tuple(made.step(s, str(i + 1)) for i, s in enumerate(head.steps)))

@@ -1,12 +1,17 @@
-"""Substituting decisions in syntax: every set, range, interval and choice replaced by what was decided."""
+"""Substituting decisions in syntax: every set, range, interval and choice replaced by what was decided.
+
+A decision may also be narrowed, to a `Domain`: it is written as the space has it where nothing of it is gone, else as
+what is left. What nothing is known of was not taken (a width of an operator that is not built), and is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from nasc.compiler.expr import Rational
+from nasc.compiler.domain import Domain
+from nasc.compiler.expr import Rational, exact
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.world import dotted, source_text
 from nasc.dsl import syntax
@@ -14,12 +19,42 @@ from nasc.dsl.diagnostics import Span
 from nasc.dsl.walk import mentions
 
 Decided = Mapping[str, "Rational | str"]
+Narrowed = Mapping[str, "Rational | str | Domain"]
+Whole = Callable[[syntax.Value, bool], Domain | None]
+"""The values that a range or an interval (True: of a ratio) has in the space; None where they cannot be told."""
 Blocks = Mapping[str, syntax.Block]
 Lets = Mapping[str, syntax.Let]
 
 
 def plain_number(value: Rational, span: Span) -> syntax.Number:
     return syntax.Number(span=span, value=Fraction(value), text=str(value))
+
+
+def narrowed_value(domain: Domain, span: Span, ordered: bool = True) -> syntax.Value:
+    """What is left of a decision, as it is written: a number, `1152 .. 1184 step 32`, or a set."""
+    numbers = tuple(plain_number(v, span) for v in ((domain.first,) if domain.size == 1 else domain.listed))
+    if domain.size == 1:
+        return numbers[0]
+    if ordered and not numbers:
+        step = plain_number(domain.step, span) if domain.step != 1 else None
+        first, last = plain_number(domain.first, span), plain_number(domain.last, span)
+        return syntax.Range(span=span, first=first, last=last, step=step)
+    return syntax.ValueSet(span=span, members=tuple(plain_number(v, span) for v in domain))
+
+
+def ratio_value(widths: Domain, channels: Rational, span: Span) -> syntax.Value:
+    """Widths left of a ratio's interval, as exact multiples of the input's channels: `160/24`."""
+
+    def ratio(width: Rational) -> syntax.Operation:
+        left, right = plain_number(width, span), plain_number(channels, span)
+        return syntax.Operation(span=span, operator="/", left=left, right=right)
+
+    if widths.size == 1:
+        return ratio(widths.first)
+    if widths.listed:
+        return syntax.ValueSet(span=span, members=tuple(map(ratio, widths)))
+    low, high = ratio(widths.first), ratio(widths.last)
+    return syntax.Interval(span=span, low=low, high=high, open_low=False, open_high=False)
 
 
 def is_open(value: syntax.Value, blocks: Blocks, lets: Lets, depth: int = 0) -> bool:
@@ -65,18 +100,37 @@ def _block_is_open(name: str, given: frozenset[str], blocks: Blocks, lets: Lets,
     )
 
 
+def _as_domain(found: Rational | str | Domain) -> Domain:
+    if isinstance(found, Domain):
+        return found
+    value = exact(Fraction(found))
+    return Domain.grid(value, value)
+
+
 @dataclass(frozen=True)
 class Substitution:
-    """Replaces decisions by their values. `names` are a block's parameters where its defaults are written out."""
+    """Replaces decisions by their values. `names` are a block's parameters where its defaults are written out.
+
+    `lets` are written out; those in `tied` stay where they are, with the decisions they share between layers.
+    `channels` are those of the layer's input, where all members agree.
+    """
 
     blocks: Blocks
     lets: Lets
-    decided: Decided
-    shared: Decided
+    decided: Narrowed
+    shared: Narrowed
+    tied: Lets = field(default_factory=dict)
+    whole: Whole = lambda value, is_ratio: None
+    channels: Rational | None = None
     names: Mapping[str, syntax.Value] = field(default_factory=dict)
 
-    def found(self, address: str) -> Rational | str | None:
+    def found(self, address: str) -> Rational | str | Domain | None:
         return self.shared.get(address) if address.startswith("@") else self.decided.get(address)
+
+    def _reaches(self, address: str) -> bool:
+        """Is anything known of an address, or of one below it?"""
+        known = self.shared if address.startswith("@") else self.decided
+        return address in known or any(key.startswith(f"{address}.") for key in known)
 
     def value(self, value: syntax.Value, address: str) -> syntax.Value:
         """A value with its decisions made."""
@@ -95,12 +149,17 @@ class Substitution:
 
     def _number(self, value: syntax.Value, address: str) -> syntax.Value:
         found = self.found(address)
-        if found is None:
+        if found is None or (isinstance(found, Domain) and self.whole(value, False) == found):
             return value
-        return plain_number(Fraction(found), value.span)
+        return narrowed_value(_as_domain(found), value.span)
 
     def _member(self, value: syntax.ValueSet, address: str) -> syntax.Value:
         found = self.found(address)
+        if isinstance(found, Domain):
+            numbers: list[Rational] = [m.value for m in value.members if isinstance(m, syntax.Number)]
+            if len(numbers) == len(value.members) and Domain.of(numbers) == found:
+                return value
+            return narrowed_value(found, value.span, ordered=False)
         if isinstance(found, int | Fraction):
             return plain_number(found, value.span)
         members = list({source_text(m): m for m in value.members}.values())
@@ -127,7 +186,7 @@ class Substitution:
     def block_name(self, name: str) -> str:
         """The block or primitive that an operator's name stands for at space level."""
         for _ in range(32):
-            let = self.lets.get(name)
+            let = self.lets.get(name) or self.tied.get(name)
             named = self.names.get(name)
             value = let.value if let is not None else named
             if isinstance(value, syntax.Call):
@@ -144,28 +203,15 @@ class Substitution:
             return tuple(p.name for p in block.parameters)
         return tuple(PRIMITIVES[name].parameters) if name in PRIMITIVES else ()
 
-    def callee(self, callee: syntax.Call | syntax.Choice) -> tuple[syntax.Call | syntax.Choice, str]:
-        """A stage's block: the candidate chosen where it is a choice, with the address its decisions are under."""
-        if isinstance(callee, syntax.Choice) and callee.quantifier == "one":
-            for index, candidate in enumerate(callee.candidates):
-                alone = len(callee.candidates) == 1
-                if alone or source_text(candidate) == self.decided.get("of"):
-                    home = "" if alone else str(index + 1)
-                    operator = candidate.steps[0].operator
-                    if (
-                        len(candidate.steps) == 1
-                        and candidate.steps[0].width is None
-                        and isinstance(operator, syntax.Call)
-                    ):
-                        return self._opened(operator), home
-                    made = tuple(self.step(s, dotted(home, str(i + 1))) for i, s in enumerate(candidate.steps))
-                    return replace(callee, candidates=(replace(candidate, steps=made),)), home
-        if isinstance(callee, syntax.Choice):
-            made_choice = self.choice(callee, "")
-            return (made_choice, "") if isinstance(made_choice, syntax.Choice | syntax.Call) else (callee, "")
-        return self._opened(callee), ""
+    def picked(self, choice: syntax.Choice) -> tuple[syntax.Candidate, str]:
+        """The candidate taken of a stage's `one of`, as it is written, and the address its decisions are under."""
+        if len(choice.candidates) == 1:
+            return choice.candidates[0], ""
+        texts = [source_text(c) for c in choice.candidates]
+        index = texts.index(str(self.decided["of"]))
+        return choice.candidates[index], str(index + 1)
 
-    def _opened(self, call: syntax.Call) -> syntax.Call:
+    def opened(self, call: syntax.Call) -> syntax.Call:
         """A `let`'s configured block with its braces written out."""
         let = self.lets.get(call.name)
         if let is None or not isinstance(let.value, syntax.Call):
@@ -178,18 +224,16 @@ class Substitution:
 
     def call(self, call: syntax.Call, address: str) -> syntax.Value:
         """An operator as a value, its parameters decided and open defaults written out."""
-        name = self.block_name(call.name)
+        name = call.name if call.name in self.tied else self.block_name(call.name)
         properties: dict[str, syntax.Value] = {}
-        given: dict[str, syntax.Value] = {}
-        names = self.parameters(name)
-        for index, argument in enumerate(call.arguments):
-            if argument.name is None and index >= len(names):
-                return call
-            given[argument.name or names[index]] = argument.value
-        given |= {p.name: p.value for p in call.properties}
+        block = self.block_name(name)
+        given = self.given(call, block)
+        if given is None:
+            return call
         for key, value in given.items():
-            self.property(name, key, value, dotted(address, key), properties)
-        self.defaults(name, properties, address, given)
+            self.property(block, key, value, dotted(address, key), properties)
+        if name not in self.tied:
+            self.defaults(block, properties, address, given)
         made = tuple(
             syntax.Property(span=call.span, name=k, value=v, name_span=call.span) for k, v in properties.items()
         )
@@ -197,24 +241,30 @@ class Substitution:
             return syntax.Reference(parts=(name,), span=call.span)
         return syntax.Call(name=name, properties=made, braced=True, span=call.span, name_span=call.name_span)
 
+    def given(self, call: syntax.Call, block: str) -> dict[str, syntax.Value] | None:
+        """What a call is given by parameter; None where its arguments have no names."""
+        names = self.parameters(block)
+        if any(a.name is None for a in call.arguments[len(names) :]):
+            return None
+        given = {a.name or names[i]: a.value for i, a in enumerate(call.arguments)}
+        return given | {p.name: p.value for p in call.properties}
+
     def property(self, block: str, key: str, value: syntax.Value, address: str, into: dict[str, syntax.Value]) -> None:
         """Write a decided parameter; a ratio is written as the width it gives, or exactly (`160/24`)."""
         declared = (
             next((p for p in self.blocks[block].parameters if p.name == key), None) if block in self.blocks else None
         )
         found = self.found(address)
-        if (
-            declared is not None
-            and declared.kind == "ratio"
-            and isinstance(value, syntax.Interval)
-            and found is not None
-        ):
+        is_ratio = declared is not None and declared.kind == "ratio" and isinstance(value, syntax.Interval)
+        if is_ratio and found is not None and not (isinstance(found, Domain) and self.whole(value, True) == found):
             width = self._width_parameter(self.blocks[block], key)
             if width is not None:
-                into[width] = plain_number(Fraction(found), value.span)
+                into[width] = narrowed_value(_as_domain(found), value.span)
+            elif self.channels:
+                into[key] = ratio_value(_as_domain(found), self.channels, value.span)
             return
-        decided = self.value(value, address)
-        if not isinstance(decided, syntax.ValueSet | syntax.Range | syntax.Interval):
+        decided = value if is_ratio else self.value(value, address)
+        if found is not None or not isinstance(decided, syntax.ValueSet | syntax.Range | syntax.Interval):
             into[key] = decided
 
     def _width_parameter(self, block: syntax.Block, ratio: str) -> str | None:
@@ -237,8 +287,9 @@ class Substitution:
                 continue
             if parameter.name not in given and parameter.name not in properties:
                 inner = replace(self, names={**known}, lets={})
-                if is_open(parameter.default, self.blocks, {}) or self._names_open(parameter.default, known):
-                    home = dotted(address, parameter.name)
+                home = dotted(address, parameter.name)
+                is_decided = is_open(parameter.default, self.blocks, {}) or self._names_open(parameter.default, known)
+                if is_decided and self._reaches(home):
                     inner.property(name, parameter.name, parameter.default, home, properties)
                 known.setdefault(parameter.name, parameter.default)
             known.update(properties)
@@ -257,6 +308,9 @@ class Substitution:
         alone = len(choice.candidates) == 1
         homes = [address if alone else dotted(address, str(i + 1)) for i in range(len(choice.candidates))]
         if choice.quantifier == "any":
+            some = self.found(dotted(address, "some")) == "some"
+            if some and not any(self._reaches(dotted(address, f"{i + 1}?")) for i in range(len(homes))):
+                return choice  # nothing is known but that it is there
             kept = [
                 self._candidate(c, h)
                 for i, (c, h) in enumerate(zip(choice.candidates, homes, strict=True))

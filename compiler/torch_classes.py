@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nasc.compiler.concrete import ConcreteLayer
+from nasc.compiler.drop_path import with_drop_path
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Graph
 from nasc.compiler.primitives.forms import Argument, channels_of
-from nasc.compiler.structure import Step, steps, used_inputs
+from nasc.compiler.structure import Step, used_inputs
 from nasc.compiler.torch_forward import forward_lines
 from nasc.compiler.torch_text import Construction, call_lines, keyword, sequential_lines
 
@@ -59,11 +60,14 @@ class Group:
         return tuple(dict.fromkeys(found))
 
 
-def group(layers: Sequence[ConcreteLayer]) -> list[Group]:
-    """The layers by block and structure, in the order in which they first occur."""
+def group(layers: Sequence[ConcreteLayer], drop_rates: Mapping[str, float] | None = None) -> list[Group]:
+    """The layers by block and structure, in the order in which they first occur.
+
+    `drop_rates` are the drop rates of residual branches, by the layers' paths.
+    """
     groups: dict[object, Group] = {}
     for layer in layers:
-        row = steps(layer.graph)
+        row = with_drop_path(layer.graph, (drop_rates or {}).get(layer.path))
         key = (layer.block, _signature(row, layer.graph))
         found = groups.setdefault(key, Group([]))
         found.layers.append(layer)

@@ -1,30 +1,46 @@
 """Classes of a SuperNet's blocks whose hidden width is searched: their output at each of several widths at once.
 
-What comes before the operator that mixes the hidden channels is computed once, for the largest width asked for: it
-works channel by channel, so smaller widths are prefixes of it. The rest is computed for each width.
+Where smaller widths are prefixes of larger ones up to the operator that mixes the hidden channels, what comes before it
+is computed once, for the largest width asked for, and the rest for each width. Any other block is computed for each
+width from its input.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
+from nasc.compiler.expr import Size
 from nasc.compiler.ir import Node
+from nasc.compiler.methods.elastic import WIDTH, Elastic
 from nasc.compiler.methods.relax import Candidate
 from nasc.compiler.primitives import PRIMITIVES
-from nasc.compiler.primitives.forms import Expression
+from nasc.compiler.primitives.forms import Call, Expression
 from nasc.compiler.structure import Step
 from nasc.compiler.torch_classes import ClassWriter, GeneratedClass, Group
 from nasc.compiler.torch_forward import forward_lines
-from nasc.compiler.torch_text import WIDTH, Construction, call_lines
+from nasc.compiler.torch_text import WIDTH as LINE
+from nasc.compiler.torch_text import Construction, call_lines
+from nasc.compiler.width_text import width_text
+from nasc.dsl.diagnostics import NascError
 
 PREFIXED = {
     "nn.Conv2d": "PrefixConv2d",
     "nn.Linear": "PrefixLinear",
     "nn.BatchNorm2d": "PrefixBatchNorm2d",
     "nn.BatchNorm1d": "PrefixBatchNorm1d",
+    "nn.LayerNorm": "PrefixLayerNorm",
+    "ChannelNorm": "PrefixChannelNorm",
 }
-"""The classes that stand for torch's where channels can be cut."""
+"""The classes that stand for torch's, and for generated ones, where channels can be cut."""
+
+_TOLD = frozenset({"PrefixConv2d", "PrefixLinear"})
+"""Those that can be told how many channels to give."""
+
+_SEQUENCE = "PrefixSequential"
+_FUNCTIONS = re.compile(r"\b(prefix|add_prefix|divisible)\(")
 
 _INDENT = " " * 8
 
@@ -39,33 +55,43 @@ class ElasticClass:
 
 def generate_elastic(each: Group, name: str, candidate: Candidate) -> tuple[ElasticClass, list[Construction]]:
     """The class of a group of candidates with a searched width; `candidate` is the first of them."""
-    cut = _Cut(each.steps, candidate)
+    assert candidate.elastic is not None
+    cut = _Cut(each.steps, candidate.elastic)
     each.rows = [tuple(map(cut.prefixed, row)) for row in each.rows]
     writer = ClassWriter(each, name)
     made, constructions = writer.result()
-    text = _ElasticForward(writer, _Cut(each.steps, candidate))
+    cut = _Cut(each.steps, candidate.elastic)
+    text = _ElasticForward(writer, cut)
+    told = [step.attribute for step in each.steps if cut.tells_inside(step)]
     made = replace(
         made,
+        init=[_retold(line, told) for line in made.init],
         forward_signature=call_lines(
             4, "def forward", ["self", "x: torch.Tensor", "widths: Sequence[int]"], " -> list[torch.Tensor]:"
         ),
         forward=text.lines(),
     )
     used = {call.function for step in each.steps for call in step.calls} & set(PREFIXED.values())
-    if any("prefix(" in line for line in made.forward):
-        used.add("prefix")
+    used |= {_SEQUENCE} if told else set()
+    used |= {found for line in made.forward for found in _FUNCTIONS.findall(line)}
     return ElasticClass(made, frozenset(used)), constructions
+
+
+def _retold(line: str, told: Sequence[str]) -> str:
+    """A line of `__init__` in which the sequences that are told widths are of the class that can be."""
+    begins = any(line.strip().startswith(f"self.{attribute} = nn.Sequential(") for attribute in told)
+    return line.replace("nn.Sequential", _SEQUENCE, 1) if begins else line
 
 
 class _Cut:
     """Divides the steps of a block into those shared by all widths and those that each width needs anew."""
 
-    def __init__(self, steps: Sequence[Step], candidate: Candidate) -> None:
+    def __init__(self, steps: Sequence[Step], elastic: Elastic) -> None:
         self.steps = steps
-        self.elastic = candidate.elastic
-        self.nodes = {node.name: node for node in candidate.graph.nodes}
-        self.inputs = tuple(candidate.graph.inputs)
-        self.output = candidate.graph.output
+        self.elastic = elastic
+        self.nodes = {node.name: node for node in elastic.graph.nodes}
+        self.inputs = tuple(elastic.graph.inputs)
+        self.output = elastic.graph.output
         shared = set(self.inputs)
         for step in steps:
             if set(step.operands) <= shared and not self.mixes(step):
@@ -75,35 +101,78 @@ class _Cut:
         read = {name for step in self.rest for name in step.operands}
         self.crossing = tuple(step.value for step in self.shared if step.value in read)
 
-    def is_elastic(self, value: str) -> bool:
+    @property
+    def divides(self) -> bool:
+        """Is there something to share, one value that carries all of it over, and are its prefixes the smaller ones?"""
+        return self.elastic.nested and len(self.crossing) == 1 and self._is_cut(self.crossing[0])
+
+    def _is_cut(self, value: str) -> bool:
         """Are the value's channels cut? (`node/1` is a value inside a node's own modules.)"""
         name, _, inner = value.partition("/")
-        return self.nodes[name].inputs[0] in self.elastic if inner else name in self.elastic
+        return (self.nodes[name].inputs[0] if inner else name) in self.elastic.channels
 
     def _mixer(self, owner: str) -> Node | None:
-        """The node of stored tensors, where it mixes channels: a convolution that is not depthwise, a linear layer."""
+        """The node of stored tensors, where it mixes channels."""
         node = self.nodes.get(owner)
-        if node is None or PRIMITIVES[node.op].channelwise or (node.op == "conv2d" and node.attributes["groups"] > 1):
+        if node is None or PRIMITIVES[node.op].channelwise or self.elastic.is_depthwise(node):
             return None
         return node
 
     def mixes(self, step: Step) -> bool:
-        """Does a step add up channels that are cut?"""
+        """Does a step work on channels that are cut all together?"""
         mixers = (self._mixer(owner) for owner in step.owners)
-        return any(node is not None and node.inputs[0] in self.elastic for node in mixers)
+        return any(node is not None and node.inputs[0] in self.elastic.channels for node in mixers)
 
-    def widens(self, step: Step) -> bool:
-        """Does a step make cut channels out of others?"""
-        return any(self._mixer(owner) is not None and owner in self.elastic for owner in step.owners)
+    def widths(self, step: Step) -> list[Size | None]:
+        """How many channels each of a step's modules that can be told must give; None for all that it has."""
+        return [
+            self.elastic.channels.get(owner) if self._mixer(owner) is not None else None
+            for call, owner in zip(step.calls, step.owners, strict=True)
+            if call.function in _TOLD
+        ]
+
+    def groups(self, step: Step) -> Size | None:
+        """A step's number of groups, where it follows the width by a formula of its own."""
+        found = [self.elastic.attributes.get((owner, "groups")) for owner in step.owners if self._mixer(owner)]
+        if len(step.calls) > 1 and any(size is not None for size in found):
+            raise NascError(f"the groups of `{step.attribute}` follow a searched width, beside the main path")
+        return found[0] if found else None
+
+    def tells_inside(self, step: Step) -> bool:
+        """Must modules inside a sequence be told their widths, not only its last?"""
+        return len(step.calls) > 1 and any(width is not None for width in self.widths(step)[:-1])
+
+    def slice(self, step: Step) -> tuple[Size, Size] | None:
+        """The start and stop of a slice that follows the width."""
+        node = self.nodes.get(step.value)
+        if node is None or node.op != "slice":
+            return None
+        start, stop = (self.elastic.attributes.get((node.name, key)) for key in ("start", "stop"))
+        if start is None and stop is None:
+            return None
+        return (
+            node.attributes["start"] if start is None else start,
+            node.attributes["stop"] if stop is None else stop,
+        )
 
     def prefixed(self, step: Step) -> Step:
-        """The step with torch's modules replaced where their channels are cut."""
-        calls = []
-        for call, owner in zip(step.calls, step.owners, strict=True):
-            node = self.nodes.get(owner)
-            cut = node is not None and (node.name in self.elastic or node.inputs[0] in self.elastic)
-            calls.append(replace(call, function=PREFIXED.get(call.function, call.function)) if cut else call)
-        return replace(step, calls=tuple(calls))
+        """The step with torch's modules replaced where their channels are cut, and operators by what follows widths."""
+        node = self.nodes.get(step.value)
+        if self.slice(step) is not None:
+            return replace(step, expression=Expression("{0}"))
+        if node is not None and node.op == "add_prefix" and set(node.inputs) & set(self.elastic.channels):
+            operands = [f"{{{i}}}" for i in range(len(step.operands))]
+            joined = reduce(lambda a, b: f"add_prefix({a}, {b})", operands)
+            return replace(step, expression=Expression(joined, side="shortcut"))
+        calls = tuple(map(self._prefixed_call, step.calls, step.owners))
+        return replace(step, calls=calls)
+
+    def _prefixed_call(self, call: Call, owner: str) -> Call:
+        node = self.nodes.get(owner)
+        cut = node is not None and not {node.name, node.inputs[0]}.isdisjoint(self.elastic.channels)
+        if not cut or call.function not in PREFIXED:
+            return call
+        return replace(call, function=PREFIXED[call.function], helper="")
 
 
 _KEPT = "/kept"
@@ -122,10 +191,9 @@ class _ElasticForward:
         self.cut = cut
 
     def lines(self) -> list[str]:
-        hidden = self.cut.crossing[-1]
-        others = [value for value in self.cut.crossing if value != hidden]
-        if others or not self.cut.is_elastic(hidden):
+        if not self.cut.divides:
             return self._whole()
+        (hidden,) = self.cut.crossing
         before = forward_lines(
             [*self.cut.shared, _kept(hidden, self.cut.inputs if self._reads_input() else ())],
             self._write("widths[-1]"),
@@ -172,7 +240,7 @@ class _ElasticForward:
         if body[0].strip() == "return y":
             line = f"self.{reader.attribute}.each(h, widths)"
         text = f"{_INDENT}return {line}"
-        return text if len(body) == 1 and len(text) <= WIDTH else None
+        return text if len(body) == 1 and len(text) <= LINE else None
 
     def _whole(self) -> list[str]:
         """Everything anew for each width."""
@@ -191,7 +259,7 @@ class _ElasticForward:
 
 @dataclass(frozen=True)
 class _Write:
-    """A step's text, with the width given to what makes the hidden channels."""
+    """A step's text, with widths given to what makes the hidden channels."""
 
     writer: ClassWriter
     cut: _Cut
@@ -200,9 +268,18 @@ class _Write:
     def __call__(self, step: Step, operands: Sequence[str]) -> str:
         if step.value == _KEPT:
             return operands[0]
+        if (bounds := self.cut.slice(step)) is not None:
+            start, stop = map(self._number, bounds)
+            return f"prefix({operands[0]}, {stop})" if start == "0" else f"{operands[0]}[:, {start}:{stop}]"
         text = self.writer.apply(step, operands)
-        if not self.cut.widens(step):
-            return text
-        if len(step.calls) == 1:
-            return f"{text[:-1]}, {self.width})"
-        return f"prefix({text}, {self.width})"
+        widths = self.cut.widths(step)
+        told = [self._number(width) for width in widths]
+        if len(step.calls) > 1 and not self.cut.tells_inside(step):
+            return f"prefix({text}, {told[-1]})" if told and widths[-1] is not None else text
+        if (groups := self.cut.groups(step)) is not None:
+            told.append(f"groups={self._number(groups)}")
+        given = told if any(widths) else told[len(widths) :]
+        return f"{text[:-1]}, {', '.join(given)})" if given else text
+
+    def _number(self, size: Size | None) -> str:
+        return self.width if size == WIDTH else "None" if size is None else width_text(size, self.width)

@@ -9,7 +9,7 @@ from nasc.compiler.torch_text import WIDTH
 
 _VARIABLES = ("x", "y", "z", "u", "v", "w")
 _INDENT = 8
-_FOLLOWERS = frozenset({"norm", "dropout"})
+_FOLLOWERS = frozenset({"norm", "dropout", "drop_path"})
 """Roles of modules that are written around what comes before them, as activations are."""
 
 

@@ -18,7 +18,8 @@ from nasc.compiler.count import count_members
 from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.lower_torch import model_source
 from nasc.compiler.methods.others import TargetOptions
-from nasc.compiler.methods.sections import METHODS, RUNNABLE
+from nasc.compiler.methods.plugins import methods, runnable
+from nasc.compiler.methods.relax import relax
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
 from nasc.dsl.diagnostics import NascError
@@ -40,7 +41,7 @@ def page() -> str:
     parts = [HEAD, _section("Commands", "command", dict.fromkeys(COMMANDS, True), tests)]
     engines: tuple[str, ...] = get_args(TargetOptions.model_fields["engine"].annotation)
     parts.append(_section("Engines", "engine", {name: name in ENGINES for name in engines}, tests))
-    parts.append(_section("Search methods", "method", {name: name in RUNNABLE for name in METHODS}, tests))
+    parts.append(_section("Search methods", "method", {name: name in runnable() for name in methods()}, tests))
     parts.append(_spaces(tests))
     return "\n".join(parts)
 
@@ -103,7 +104,8 @@ def compiles(path: Path) -> bool:
         if count_members(space) == 1:
             model_source(network)
         else:
-            supernet_source(network, method_options(checked, None))
+            method, _ = method_options(checked, None)
+            supernet_source(network, (method.relax or relax)(network), method)
     except NascError:
         return False
     return True

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""Normalised images N×C×H×W to images of the same shape; the same generator state gives the same images."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,15 @@ class Augment:
 def standard_augment(height: int, width: int, flip: bool) -> Augment:
     """Padding by an eighth of the shorter side: 4 pixels at 32×32, as for CIFAR-10 (He et al., 2016, section 4.2)."""
     return Augment(padding=min(height, width) // 8, flip=flip)
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """One augmentation after the other."""
+
+    parts: tuple[Augmentation, ...]
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        for part in self.parts:
+            images = part(images, generator)
+        return images

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from statistics import median
 
 from nasc.compiler.expr import Rational, Size, add, evaluate
@@ -19,6 +20,7 @@ from nasc.compiler.primitives import PRIMITIVES
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment
 from nasc.runtime.measurement import Measurement
+from nasc.runtime.progress import shown
 from nasc.runtime.table import LatencyTable, Point, point_text
 
 UNITS: dict[Cost, str] = {"latency": "µs", "macs": "MACs", "params": "parameters"}
@@ -27,6 +29,15 @@ Widths = dict[int, float]
 """A candidate's cost at each width; at 0 where it has no width under search."""
 
 _Price = Callable[[RelaxedLayer, int], Widths]
+
+
+def missing_table(folder: Path) -> NascError:
+    """The error of a search for latency in a compiled folder without a table."""
+    return NascError(
+        "a search for latency needs a latency table",
+        help=f"`nasc profile {shown(folder)} --table latency.db` measures one, then add --table latency.db; "
+        "or search for --cost macs",
+    )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from torch import Tensor
+
 from nasc.dsl.diagnostics import NascError, did_you_mean
 from nasc.runtime.data_arrays import load_digits, load_fashion, load_synthetic
 from nasc.runtime.data_callable import load_callable
+from nasc.runtime.data_classes import draw_classes, keep_classes
 from nasc.runtime.data_folder import load_folder
 from nasc.runtime.data_loader import Batches, loader
+from nasc.runtime.data_preparation import AugmentKind, Preparation
 from nasc.runtime.data_splits import DataSplits, Images, ImageShape, size, split_at_random
 
 __all__ = ["Batches", "DataSplits", "ImageShape", "Images", "load_data", "loader", "size", "split_at_random"]
@@ -22,7 +26,17 @@ _HELP = (
 
 
 def load_data(
-    spec: str, *, input_shape: tuple[int, int, int], classes: int, seed: int = 0, root: Path | None = None
+    spec: str,
+    *,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    seed: int = 0,
+    root: Path | None = None,
+    augment: AugmentKind = "standard",
+    magnitude: float = 9.0,
+    deviation: float = 0.5,
+    crop: float = 1.0,
+    class_fraction: float = 1.0,
 ) -> DataSplits:
     """The data that `spec` names, for a network of this input shape (C, H, W) and number of classes.
 
@@ -33,21 +47,35 @@ def load_data(
     `package.module:function` the user's own code, imported from `root` or the installed packages, and run
 
     Random splits depend on `seed`. Relative paths start at `root`, by default the working directory.
-    Raises NascError if there is no such data or it does not suit the network.
+
+    `augment`, `magnitude`, `deviation` and `crop` are those of `Preparation`; synthetic images and a user's own are
+    ready as they are: they have neither policy nor crop. Of the classes, round(`class_fraction` · `classes`), at least
+    2, are drawn by `seed` and kept in all parts; they keep their numbers, and the data's name tells how many they are.
+
+    Raises NascError if there is no such data, if it does not suit the network, or for a setting out of range.
     """
-    root = root or Path.cwd()
+    preparation = Preparation(augment, magnitude, deviation, crop)
+    kept = draw_classes(classes, class_fraction, seed)
+    return keep_classes(_load(spec, input_shape, classes, seed, root or Path.cwd(), preparation, kept), kept)
+
+
+def _load(
+    spec: str, shape: ImageShape, classes: int, seed: int, root: Path, preparation: Preparation, kept: Tensor
+) -> DataSplits:
     name, _, detail = spec.partition(":")
     if spec == "digits":
-        return load_digits(input_shape, classes, seed)
+        return load_digits(shape, classes, seed, preparation)
     if name == "fashion":
-        return load_fashion(input_shape, classes, seed, root / detail if detail else None)
+        return load_fashion(shape, classes, seed, preparation, root / detail if detail else None)
     if name == "synthetic":
-        return load_synthetic(input_shape, classes, seed, *_count(spec, detail))
+        preparation.require_none(spec)
+        return load_synthetic(shape, classes, seed, kept, *_count(spec, detail))
     directory = root / Path(spec).expanduser()
     if directory.is_dir():
-        return load_folder(directory, input_shape, classes, seed)
+        return load_folder(directory, shape, classes, seed, preparation)
     if _CALLABLE.fullmatch(spec):
-        return load_callable(spec, input_shape, classes, seed, root)
+        preparation.require_none(spec)
+        return load_callable(spec, shape, classes, seed, root)
     raise _unknown(spec, directory)
 
 

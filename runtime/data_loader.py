@@ -25,6 +25,13 @@ class BatchedImages(Protocol):
     def batch(self, indices: Tensor) -> Batch: ...
 
 
+@runtime_checkable
+class DrawnImages(Protocol):
+    """A dataset of whose images training takes random parts, other ones in each epoch."""
+
+    def drawn(self, seed: int, epoch: int) -> Images: ...
+
+
 @dataclass(frozen=True)
 class Batches:
     """The batches of one epoch; iterating again gives the same ones."""
@@ -43,6 +50,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         dataset, order = _unwrap(self.dataset, self._order())
+        if self.shuffle and isinstance(dataset, DrawnImages):
+            dataset = dataset.drawn(self.seed, self.epoch)
         chunks = (order[i * self.batch : (i + 1) * self.batch] for i in range(len(self)))
         if isinstance(dataset, BatchedImages):
             return (dataset.batch(chunk) for chunk in chunks)
@@ -81,7 +90,8 @@ def loader(
     drop_last: bool = False,
     workers: int = 0,
 ) -> Batches:
-    """The batches of `dataset` in epoch `epoch`.
+    """The batches of `dataset` in epoch `epoch`; with `shuffle` as training takes them: in random order, and random
+    parts of the images where the dataset draws them.
 
     `drop_last` leaves out a last batch that is not full, unless it is the only one. `workers` processes read datasets
     that are not in memory; the batches are the same for any number of them.

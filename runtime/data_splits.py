@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.augment import Augment
+from nasc.runtime.augment import Augmentation
 from nasc.runtime.seeds import derived_generator
 
 ImageShape = tuple[int, int, int]
@@ -36,7 +36,7 @@ class DataSplits:
     train: Images
     val: Images
     test: Images | None = None
-    augment: Augment | None = None
+    augment: Augmentation | None = None
 
 
 def size(dataset: Images) -> int:
@@ -59,6 +59,11 @@ def split_at_random(dataset: Images, fractions: Sequence[float], seed: int) -> l
         parts.append(Subset(dataset, order[start:end]))
         start = end
     return parts
+
+
+def same_images(part: Subset[Any], dataset: Images) -> Subset[Any]:
+    """What `part` takes of its dataset, taken of another."""
+    return Subset(dataset, part.indices)
 
 
 def require_classes(name: str, found: int, wanted: int) -> None:

@@ -30,10 +30,11 @@ class Loaded:
     classes: int
 
 
-def load_model(file: Path) -> Loaded:
-    """Build the network of a file. Raises `NascError` for a space, and for what cannot be compiled yet."""
-    from nasc.compiler.lower_torch import model_source
+def load_model(file: Path, drop_path: float = 0.0) -> Loaded:
+    """Build the network of a file; its residual branches are dropped in training at the base rate `drop_path`.
 
+    Raises `NascError` for a space, and for what cannot be compiled yet.
+    """
     space = space_of(open_file(file))
     if count_members(space) != 1:
         raise NascError(
@@ -46,8 +47,14 @@ def load_model(file: Path) -> Loaded:
         raise NascError(f"{file} gives {kind}: only classifiers can be trained and evaluated yet")
     shape = network.input
     assert isinstance(shape.channels, int) and shape.height is not None and shape.width is not None
-    module = _imported(model_source(network), class_name(network.name, ()))
-    return Loaded(module, network, (shape.channels, shape.height, shape.width), int(sizes[0]))
+    return Loaded(module_of(network, drop_path), network, (shape.channels, shape.height, shape.width), int(sizes[0]))
+
+
+def module_of(network: Network, drop_path: float = 0.0) -> nn.Module:
+    """An instance of the `model.py` of a one-member network, with freshly initialised weights."""
+    from nasc.compiler.lower_torch import model_source
+
+    return _imported(model_source(network, drop_path), class_name(network.name, ()))
 
 
 def _imported(source: str, name: str) -> nn.Module:

@@ -43,11 +43,18 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
         group.update(own)
 
 
-def rate_at(step: int, total: int, warmup: int, highest: float) -> float:
-    """Learning rate of step 0 … total - 1: a linear rise over `warmup` steps, then a half cosine towards 0.
+def rate_at(step: int, epoch_steps: int, options: TrainOptions) -> float:
+    """Learning rate of a step, counted from 0 over the whole run, with `epoch_steps` steps an epoch.
 
-    The cosine is SGDR's without restarts (Loshchilov & Hutter, 2017, eq. 5).
+    A linear rise over the warm-up, and then either a half cosine towards 0 at the end of the run: SGDR's without
+    restarts (Loshchilov & Hutter, 2017, eq. 5). Or the exponential decay in steps, rate · decay_rate ^ ⌊epoch /
+    decay_epochs⌋: "0.97 times for every 2.4 epochs" (PruNet, A.2.2) reads as one factor each time, and timm, whose
+    options these are, takes steps too. Its epochs are counted from the start of the run; a step may fall within one.
     """
+    total = options.epochs * epoch_steps
+    warmup = round(min(options.warmup_epochs, options.epochs) * epoch_steps)
     if step < warmup:
-        return highest * (step + 1) / warmup
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        return options.rate * (step + 1) / warmup
+    if options.schedule == "exponential":
+        return options.rate * options.decay_rate ** (step // (options.decay_epochs * epoch_steps))
+    return options.rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

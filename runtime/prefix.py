@@ -17,14 +17,18 @@ from torch.nn import functional
 class PrefixConv2d(nn.Conv2d):
     """Convolution of the first channels: as many inputs as come in, and the first `width` outputs (all by default).
 
-    Depthwise, it gives as many channels as come in. Other grouped convolutions have no prefixes.
+    In groups, each filter keeps its first C' / groups channels. Depthwise, there are as many groups and outputs as
+    inputs come in.
     """
 
-    def forward(self, x: Tensor, width: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, width: int | None = None, groups: int | None = None) -> Tensor:
         """N×C'×H×W to N×width×H'×W', where C' is at most `in_channels`."""
-        if self.groups > 1:
-            return self._convolve(x, 0, x.shape[1], x.shape[1])
-        return self._convolve(x, 0, width or self.out_channels, 1)
+        depthwise = self.groups == self.in_channels > 1
+        if groups is None:
+            groups = x.shape[1] if depthwise else self.groups
+        if width is None:
+            width = x.shape[1] if depthwise and self.out_channels == self.in_channels else self.out_channels
+        return self._convolve(x, 0, width, groups)
 
     def each(self, x: Tensor, widths: Sequence[int]) -> list[Tensor]:
         """The outputs for the first w inputs, for each w of `widths` (ascending), at the cost of the last alone.
@@ -41,7 +45,7 @@ class PrefixConv2d(nn.Conv2d):
         return outputs
 
     def _convolve(self, x: Tensor, first: int, width: int, groups: int, bias: bool = True) -> Tensor:
-        weight = self.weight[:width] if groups > 1 else self.weight[:width, first : first + x.shape[1]]
+        weight = self.weight[:width, first : first + x.shape[1] // groups]
         shift = self.bias[:width] if bias and self.bias is not None else None
         return functional.conv2d(x, weight, shift, self.stride, self.padding, self.dilation, groups)
 
@@ -81,6 +85,39 @@ class PrefixBatchNorm2d(_PrefixBatchNorm):
 
 class PrefixBatchNorm1d(_PrefixBatchNorm):
     """Batch normalisation of vectors N×C'."""
+
+
+class PrefixLayerNorm(nn.LayerNorm):
+    """Layer normalisation of as many channels as come in, the last dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = x.shape[-1]
+        return functional.layer_norm(x, (width,), self.weight[:width], self.bias[:width], self.eps)
+
+
+class PrefixChannelNorm(PrefixLayerNorm):
+    """Layer normalisation over the channels of images N×C'×H×W, at each place by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class PrefixSequential(nn.Sequential):
+    """Modules one after another, of which the prefix convolutions and linear layers are told their widths."""
+
+    def forward(self, x: Tensor, *widths: int | None) -> Tensor:
+        """`widths`: one for each of those modules, None for all of its outputs."""
+        left = iter(widths)
+        for module in self:
+            x = module(x, next(left)) if isinstance(module, PrefixConv2d | PrefixLinear) else module(x)
+        return x
+
+
+def add_prefix(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of two images, or vectors, over the channels that both have; the further channels of the wider one."""
+    short, long = sorted((x, y), key=lambda each: each.shape[1])
+    both = short.shape[1]
+    return torch.cat((short + long[:, :both], long[:, both:]), dim=1)
 
 
 def prefix(x: Tensor, width: int) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -102,3 +104,17 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def amount(value: float) -> str:
+    """A large number as people say it."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 10 * factor:
+            return f"{value / factor:.4g}{letter}"
+    return f"{value:.4g}"
+
+
+def shown(folder: Path) -> str:
+    """A folder as a person in the working directory would write it, quoted for a shell."""
+    resolved, here = folder.resolve(), Path.cwd().resolve()
+    return shlex.quote(str(resolved.relative_to(here) if resolved.is_relative_to(here) else folder))

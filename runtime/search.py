@@ -9,14 +9,19 @@ from typing import Any
 
 import click
 
-from nasc.compiler.methods.prunet import PrunetOptions
+from nasc.compiler.methods.option_text import read_option
+from nasc.compiler.methods.plugins import find_method
 from nasc.dsl.diagnostics import DiagnosticError, NascError
-from nasc.runtime.search_job import Job, SearchResult, Settings, options_of, search, shown
-from nasc.runtime.search_run import amount
+from nasc.runtime.progress import amount, shown
+from nasc.runtime.search_context import Job, SearchResult, Settings
+from nasc.runtime.search_job import options_of, search
+from nasc.runtime.sweep import Retraining, points_of, sweep
 
 __all__ = ["Job", "SearchResult", "Settings", "how_to_run", "main", "options_of", "search", "search_command"]
 
 TRIAL_BATCH = 2
+_NAMES = ("cost", "epochs", "warmup", "batch", "alpha", "lambda", "seed")
+"""Options of a section that have an option of their own here, where the method has them."""
 
 
 def main(job: Job, arguments: Sequence[str] | None = None) -> None:
@@ -56,62 +61,133 @@ def how_to_run(job: Job) -> str:
     )
 
 
+class _Numbers(click.ParamType[tuple[int | float, ...]]):
+    """Numbers between commas: more than one make a sweep."""
+
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
+        try:
+            return tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, or numbers between commas", param, ctx)
+
+
 def search_command(job: Job) -> click.Command:
     """The command of a search module; what it is not told it takes from the file's search section."""
-    options: list[click.Parameter] = [
+    method = find_method(job.method)
+    program = f"python {shown(job.folder)}/search.py"
+    lines = [f"{program} --data synthetic --cost macs --steps 1"]
+    if "warmup" in method.options.model_fields:
+        lines.append(f"{program} --data digits --cost macs --alpha 0.2,0.6 --retrain 20 --out sweep")
+    return click.Command(
+        "search",
+        params=[*_section_options(_option_names(method.options)), *_setting_options()],
+        callback=lambda **given: _run(job, given),
+        help=f"Search the space `{job.space}` by {method.about}.\n\nSeveral values of --alpha, --lambda or --seed "
+        "(between commas, or as sets in the file) make a sweep: all combinations, from one warm-up.",
+        epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines),
+    )
+
+
+def _option_names(model: Any) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section_options(names: list[str]) -> list[click.Parameter]:
+    """Options of the method's section."""
+    found: dict[str, click.Parameter] = {
+        "cost": click.Option(["--cost"], type=click.Choice(["latency", "macs", "params"]), help="What to weigh."),
+        "epochs": click.Option(["--epochs"], type=click.IntRange(min=1)),
+        "warmup": click.Option(["--warmup"], type=click.IntRange(min=0), help="Epochs that train the weights alone."),
+        "batch": click.Option(["--batch"], type=click.IntRange(min=1), help="Images a step."),
+        "alpha": click.Option(["--alpha"], type=_Numbers(float), help="Weight of the cost."),
+        "lambda": click.Option(
+            ["--lambda", "lambda_"], type=_Numbers(float), help="Factor of a block's output beside the skip."
+        ),
+        "seed": click.Option(["--seed"], type=_Numbers(int)),
+    }
+    every = click.Option(
+        ["--set", "sets"],
+        multiple=True,
+        metavar="NAME=VALUE",
+        help=f"Any option of the section, as the file writes it; repeatable: {', '.join(names)}.",
+    )
+    return [*(option for name, option in found.items() if name in names), every]
+
+
+def _setting_options() -> list[click.Parameter]:
+    path = click.Path(path_type=Path)
+    return [
         click.Option(["--data"], help="digits, fashion, fashion:DIR, synthetic, a folder, or package.module:function."),
-        click.Option(["--out"], type=click.Path(path_type=Path), metavar="RUN", help="The run's folder."),
-        click.Option(["--table"], type=click.Path(path_type=Path), help="Latency table, made by `nasc profile`."),
-        click.Option(["--cost"], type=click.Choice(["latency", "macs", "params"]), help="What to weigh against loss."),
-        click.Option(["--epochs"], type=click.IntRange(min=1)),
-        click.Option(["--warmup"], type=click.IntRange(min=0), help="Epochs that train the weights alone."),
-        click.Option(["--batch"], type=click.IntRange(min=1), help="Images a step."),
-        click.Option(["--alpha"], type=float, help="Weight of the cost."),
-        click.Option(["--lambda", "lambda_"], type=float, help="Factor of a block's output beside the skip."),
-        click.Option(["--seed"], type=click.IntRange(min=0)),
+        click.Option(["--out"], type=path, metavar="RUN", help="The run's folder."),
+        click.Option(["--table"], type=path, help="Latency table, made by `nasc profile`."),
+        click.Option(["--resume"], is_flag=True, help="Go on with the run or sweep in RUN."),
+        click.Option(["--warmup-from"], type=path, metavar="FILE", help="Start from another run's warmup.pt."),
+        click.Option(
+            ["--retrain"], type=click.IntRange(min=1), metavar="EPOCHS", help="Train a sweep's winners from scratch."
+        ),
+        click.Option(
+            ["--train", "training"],
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of `nasc train` for --retrain, such as rate=0.05; repeatable.",
+        ),
         click.Option(
             ["--steps"],
             type=click.IntRange(min=1),
             help=f"A trial: one epoch without warm-up, so many steps of each kind, batch {TRIAL_BATCH} unless given.",
         ),
-        click.Option(["--resume"], is_flag=True, help="Go on with the run in RUN."),
+        click.Option(["--tensorboard"], is_flag=True, help="Write RUN/tensorboard beside metrics.jsonl."),
         click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.Option(
+            ["--amp"],
+            type=click.Choice(["auto", "on", "off"]),
+            default="auto",
+            show_default=True,
+            help="Mixed precision; auto: on a GPU.",
+        ),
         click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads."),
+        click.Option(["--workers"], type=click.IntRange(min=0), default=0, help="Processes that read images."),
         click.Option(["--how"], is_flag=True, hidden=True),
     ]
-    return click.Command(
-        "search",
-        params=options,
-        callback=lambda **given: _run(job, given),
-        help=f"Search the space `{job.space}` with PruNet.",
-        epilog=f"\b\nExample:\n  python {shown(job.folder)}/search.py --data synthetic --cost macs --steps 1",
-    )
 
 
 def _run(job: Job, given: dict[str, Any]) -> None:
     if given.pop("how"):
         click.echo(how_to_run(job))
         return
-    names = ("data", "out", "table", "steps", "resume", "device", "threads")
-    about = {name: given.pop(name) for name in names}
-    if about["data"] is None:
+    if given["data"] is None:
         raise click.UsageError("Missing option '--data', such as `--data digits` or `--data synthetic`.")
-    changes = {("lambda" if name == "lambda_" else name): v for name, v in given.items() if v is not None}
-    if about["steps"] is not None:
-        changes = {"batch": TRIAL_BATCH, **changes, "epochs": 1, "warmup": 0}
-    options = options_of(job, changes)
-    _warn_of_sweeps(options)
-    result = search(job, options, Settings(**about))
+    retraining = Retraining.of(given.pop("retrain"), given.pop("training"))
+    settings = Settings(**{name: given.pop(name) for name in Settings.model_fields if name in given})
+    options = options_of(job, _changes(job, given, trial=settings.steps is not None))
+    if len(points_of(options)) > 1:
+        click.echo(sweep(job, options, settings, retraining))
+        return
+    if retraining is not None:
+        raise NascError("--retrain is for sweeps", help="`nasc train RUN/best.nas` trains one network")
+    _report(search(job, options, settings))
+
+
+def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
+    """Options of the section that are said otherwise at the command line."""
+    changes = dict(read_option(text, find_method(job.method).options) for text in given.pop("sets"))
+    changes |= {name.rstrip("_"): value for name, value in given.items() if value is not None}
+    if trial:
+        short = {"epochs": 1, **({"warmup": 0} if "warmup" in _option_names(find_method(job.method).options) else {})}
+        changes = {"batch": TRIAL_BATCH, **changes, **short}
+    return changes
+
+
+def _report(result: SearchResult) -> None:
+    accuracy = "" if result.accuracy is None else f"; accuracy with its inherited weights {result.accuracy:.1%}"
     click.echo(
         f"found: {amount(result.cost)} {result.unit}; SuperNet's loss {result.loss:.4f}, "
-        f"cross-entropy {result.cross_entropy:.4f}"
+        f"cross-entropy {result.cross_entropy:.4f}{accuracy}"
     )
     if result.best is not None:
         click.echo(f"network: {result.best}")
-
-
-def _warn_of_sweeps(options: PrunetOptions) -> None:
-    for name, values in (("alpha", options.alpha), ("lambda", options.lambda_)):
-        if len(values) > 1:
-            rest = ", ".join(f"{value:g}" for value in values[1:])
-            click.echo(f"warning: this run takes {name} {values[0]:g}, not {rest} (see --{name})", err=True)

@@ -9,19 +9,17 @@ from nasc.compiler.methods.values import Optimizer
 
 
 def make_optimizer(settings: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a section, such as `rmsprop { rate 0.002  decay 1e-5 }`. RMSprop as timm sets it for
-    EfficientNet and GPUNet: decay 0.9 of the squares, eps 1e-3."""
-    assert settings.rate is not None
-    rate, decay, momentum = settings.rate, settings.decay or 0.0, settings.momentum or 0.0
-    match settings.kind:
-        case "rmsprop":
-            return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-3, momentum=momentum, weight_decay=decay)
-        case "sgd":
-            return torch.optim.SGD(parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0)
-        case "adam":
-            return torch.optim.Adam(parameters, rate, betas=(momentum, 0.999), weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(parameters, rate, betas=(momentum, 0.999), weight_decay=decay)
+    """The optimiser of a section, such as `rmsprop { rate 0.002  decay 1e-5 }`, with every constant stated."""
+    rate, decay, momentum = settings.rate, settings.decay, settings.momentum
+    assert rate is not None and decay is not None and momentum is not None
+    if settings.kind == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0)
+    squares, epsilon = settings.squares, settings.epsilon
+    assert squares is not None and epsilon is not None
+    if settings.kind == "rmsprop":
+        return torch.optim.RMSprop(parameters, rate, squares, epsilon, momentum=momentum, weight_decay=decay)
+    kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
+    return kind(parameters, rate, (momentum, squares), epsilon, weight_decay=decay)
 
 
 def forget(optimizer: torch.optim.Optimizer, gone: set[int]) -> None:

@@ -1,8 +1,9 @@
-"""One search, resumable: weights and architecture weights in turn, pruning at the end of each epoch.
+"""One search over a SuperNet, resumable: weights and architecture weights in turn, and what the method then decides.
 
 RUN/checkpoint.pt    after each epoch, all that the next one needs
+RUN/warmup.pt        the same where warm-up ended, for other runs to go on from
 RUN/metrics.jsonl    a line per epoch
-RUN/result.json, RUN/best.nas    at the end
+RUN/states/          after each epoch, the networks still reachable
 
 Every random number is drawn from a seed derived from (seed, purpose, epoch, step), so on a CPU a run that was killed
 and resumed ends bit for bit as one that was not.
@@ -21,21 +22,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasc.compiler.methods.prunet import PrunetOptions
+from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
 from nasc.runtime.evaluate import require_labels
-from nasc.runtime.methods.prunet import Prunet
+from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
-from nasc.runtime.progress import Progress, duration
+from nasc.runtime.precision import precision_of
+from nasc.runtime.progress import Progress, amount, duration
+from nasc.runtime.search_context import Settings
 from nasc.runtime.search_optimizers import forget, make_optimizer
 from nasc.runtime.seeds import derive_seed, derived_generator
+from nasc.runtime.states import StateFiles
+from nasc.runtime.tensorboard_log import TensorboardLog
 
-KIND, VERSION = "search", 1
-CHECKPOINT, METRICS, RESULT, BEST = "checkpoint.pt", "metrics.jsonl", "result.json", "best.nas"
+KIND, VERSION = "search", 2
+CHECKPOINT, WARMUP, METRICS = "checkpoint.pt", "warmup.pt", "metrics.jsonl"
 _LOOK_STEPS = 10
+
+# What the weights at the end of warm-up depend on, beside space, method and data.
+_WARMUP_OPTIONS = (
+    *("epochs", "warmup", "batch", "warmup_images", "split", "class_fraction", "augment", "magnitude", "deviation"),
+    *("weights", "tau", "temperature", "small", "large"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,22 +64,27 @@ class SearchRun:
 
     def __init__(
         self,
-        method: Prunet,
+        method: Mixture,
         data: DataSplits,
-        options: PrunetOptions,
+        options: SupernetOptions,
         device: torch.device,
         progress: Progress,
-        steps: int | None = None,
+        settings: Settings,
     ) -> None:
-        """`steps` cuts each part of an epoch short."""
         self.method, self.data, self.options, self.device = method, data, options, device
-        self.progress, self.limit = progress, steps
+        self.progress, self.settings, self.limit = progress, settings, settings.steps
         self.supernet: nn.Module = method.supernet
-        parts = split_at_random(data.train, (options.split, 1 - options.split), options.seed)
+        parts = split_at_random(data.train, (options.split, 1 - options.split), self._data_seed())
         self.parts: tuple[Images, Images] = (parts[0], parts[1])
+        self.precision = precision_of(settings.amp, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
         self.last: dict[str, Any] = {}
         self._make_optimizers()
+
+    def _data_seed(self) -> int:
+        seed = self.settings.data_seed
+        return self.options.seed if seed is None else seed
 
     def _make_optimizers(self) -> None:
         self.optimizers = {
@@ -76,12 +92,23 @@ class SearchRun:
             True: make_optimizer(self.options.architecture, self.method.architecture()),
         }
 
+    @property
+    def until(self) -> int:
+        """The number of epochs to run to."""
+        return self.options.warmup if self.settings.until_warmup else self.options.epochs
+
+    @property
+    def ended(self) -> bool:
+        """Is the whole search done?"""
+        return self.epoch >= self.options.epochs
+
     # ------------------------------------------------------------------------------------------ epochs
 
     def phases(self, epoch: int) -> list[Phase]:
-        """The parts of epoch `epoch` (from 0): all images for the weights in warm-up, then 80 % and 20 % (A.2.1)."""
+        """The parts of epoch `epoch` (from 0): the weights alone in warm-up, then 80 % and 20 % (A.2.1)."""
         if epoch < self.options.warmup:
-            return [self._phase("warm-up", self.data.train, epoch, architecture=False)]
+            images = self.data.train if self.options.warmup_images == "all" else self.parts[0]
+            return [self._phase("warm-up", images, epoch, architecture=False)]
         return [
             self._phase("weights", self.parts[0], epoch, architecture=False),
             self._phase("architecture", self.parts[1], epoch, architecture=True),
@@ -89,7 +116,8 @@ class SearchRun:
 
     def _phase(self, name: str, images: Images, epoch: int, architecture: bool) -> Phase:
         seed = derive_seed(self.options.seed, name)
-        batches = loader(images, min(self.options.batch, size(images)), True, seed, epoch, drop_last=True)
+        batch, workers = min(self.options.batch, size(images)), self.settings.workers
+        batches = loader(images, batch, True, seed, epoch, drop_last=True, workers=workers)
         return Phase(name, images, batches, architecture)
 
     def steps_of(self, phase: Phase) -> int:
@@ -98,14 +126,20 @@ class SearchRun:
     def steps_of_epoch(self, epoch: int) -> int:
         return sum(self.steps_of(phase) for phase in self.phases(epoch))
 
+    def steps_between(self, first: int, last: int) -> int:
+        """The steps of epochs `first` to `last` - 1."""
+        warmup = max(0, min(last, self.options.warmup) - first)
+        return warmup * self.steps_of_epoch(0) + (last - first - warmup) * self.steps_of_epoch(self.options.epochs - 1)
+
     def run_epoch(self) -> dict[str, Any]:
-        """One epoch, its pruning, and its line of the metrics log."""
+        """One epoch, what the method decides at its end, and its line of the metrics log."""
         started = time.monotonic()
         searching = self.epoch >= self.options.warmup
         if self.epoch == self.options.warmup:
             self.method.begin()
+        self.method.start_epoch(self.epoch)
         sums = {phase.name: self._run_phase(phase) for phase in self.phases(self.epoch)}
-        events = self._prune() if searching else []
+        events = self._decide() if searching else []
         self.seconds += time.monotonic() - started
         record = self._record(sums, events)
         self.epoch += 1
@@ -113,8 +147,8 @@ class SearchRun:
         self.progress.line(_epoch_line(record, self.epoch, self.options.epochs, self.method.costs.unit))
         return record
 
-    def _prune(self) -> list[str]:
-        events, removed = self.method.prune(self.epoch + 1)
+    def _decide(self) -> list[str]:
+        events, removed = self.method.end_epoch(self.epoch + 1)
         gone = {id(parameter) for module in removed for parameter in module.parameters()}
         for optimizer in self.optimizers.values():
             forget(optimizer, gone)
@@ -123,20 +157,18 @@ class SearchRun:
     def _record(self, sums: dict[str, tuple[float, float, float]], events: list[str]) -> dict[str, Any]:
         last = "architecture" if "architecture" in sums else next(iter(sums))
         loss, cross_entropy, accuracy = sums[last]
-        searching = self.epoch >= self.options.warmup
         return {
             "epoch": self.epoch,
-            "phase": "search" if searching else "warm-up",
+            "phase": "search" if self.epoch >= self.options.warmup else "warm-up",
             "loss": loss,
             "cross_entropy": cross_entropy,
             "accuracy": accuracy,
             "weights_cross_entropy": sums[next(iter(sums))][1],
             "cost": self.method.expected_cost(),
             "unit": self.method.costs.unit,
-            "threshold": self.method.threshold(self.epoch + 1) if searching else None,
             "candidates": self.method.candidates_left(),
             "events": events,
-            **self.method.describe(),
+            **self.method.describe(self.epoch + 1),
             "rate": self.optimizers[False].param_groups[0]["lr"],
             "seconds": round(self.seconds, 3),
         }
@@ -159,9 +191,13 @@ class SearchRun:
             if (step + 1) % _LOOK_STEPS == 0 or step + 1 == steps:
                 loss, entropy, accuracy = (sums / seen).tolist()
                 self._require_finite(loss)
-                text = f"loss {loss:.3f}  candidates {self.method.candidates_left()}"
+                text = self._how_it_stands(loss, entropy)
             self.progress.advance(text)
         return loss, entropy, accuracy
+
+    def _how_it_stands(self, loss: float, entropy: float) -> str:
+        cost = f"{amount(self.method.expected_cost())} {self.method.costs.unit}"
+        return f"loss {loss:.3f}  CE {entropy:.3f}  {cost}  candidates {self.method.candidates_left()}"
 
     def _step(self, phase: Phase, step: int, steps: int, images: Tensor, labels: Tensor) -> Tensor:
         """One update; the batch's summed loss and cross-entropy, and its number of correct answers."""
@@ -171,17 +207,20 @@ class SearchRun:
         images = images.to(self.device, non_blocking=True)
         if self.data.augment and not phase.architecture:
             images = self.data.augment(images, derived_generator(seed, "augment", phase.name, self.epoch, step))
-        logits = self.supernet(images)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            logits = self.supernet(images)
         require_labels(logits, labels)
         labels = labels.to(self.device, non_blocking=True)
         entropy = functional.cross_entropy(logits.float(), labels)
         loss = self.method.loss(entropy)
         optimizer.zero_grad()
         # The cost does not depend on the weights.
-        (loss if phase.architecture else entropy).backward()
-        optimizer.step()
-        if self.epoch >= self.options.warmup:
-            self._move_masks(phase, step, steps)
+        self.scaler.scale(loss if phase.architecture else entropy).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
+            for parameter in self.method.after_step(self._progress(phase, step)):
+                self.optimizers[True].state.pop(parameter, None)
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), entropy.detach() * len(labels), correct]).double()
 
@@ -195,25 +234,29 @@ class SearchRun:
             group["lr"] = rate
         return optimizer
 
-    def _move_masks(self, phase: Phase, step: int, steps: int) -> None:
-        if self.options.mask_steps == "architecture" and not phase.architecture:
-            return
-        reset = self.method.step_masks(self._progress(phase, step, steps))
-        if self.options.reset_moments:
-            for parameter in reset:
-                self.optimizers[True].state.pop(parameter, None)
+    def _progress(self, phase: Phase, step: int) -> float:
+        """How much of the search is done, among the steps that the method counts: 0 at its first, 1 at its last.
 
-    def _progress(self, phase: Phase, step: int, steps: int) -> float:
-        """Algorithm 1's progress: 0 at the first iteration after warm-up, 1 at the last."""
-        counted = [p for p in self.phases(self.epoch) if p.architecture or self.options.mask_steps == "every"]
-        per_epoch = sum(map(self.steps_of, counted))
-        before = steps_before = 0
-        for other in counted:
+        Where it begins with the warm-up, that counts as done.
+        """
+        first = 0 if self.method.progress_from_start else self.options.warmup
+        before, per_epoch = self._counted(phase)
+        done = self._counted_epochs(first, self.epoch, per_epoch) + before + step
+        return done / max(1, self._counted_epochs(first, self.options.epochs, per_epoch) - 1)
+
+    def _counted(self, phase: Phase) -> tuple[int, int]:
+        """Counted steps of this epoch before a phase, and of the whole epoch."""
+        before = total = 0
+        for other in self.phases(self.epoch):
             if other.name == phase.name:
-                steps_before = before
-            before += self.steps_of(other)
-        done = (self.epoch - self.options.warmup) * per_epoch + steps_before + step
-        return done / max(1, (self.options.epochs - self.options.warmup) * per_epoch - 1)
+                before = total
+            total += self.steps_of(other) if self.method.counts(other.architecture) else 0
+        return before, total
+
+    def _counted_epochs(self, first: int, last: int, per_epoch: int) -> int:
+        warmup = max(0, min(last, self.options.warmup) - first)
+        steps = self.steps_of_epoch(0) if warmup and self.method.counts(False) else 0
+        return warmup * steps + (last - first - warmup) * per_epoch
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -235,58 +278,91 @@ class SearchRun:
             "supernet": self.supernet.state_dict(),
             "weights_optimizer": self.optimizers[False].state_dict(),
             "architecture_optimizer": self.optimizers[True].state_dict(),
+            "scaler": self.scaler.state_dict(),
             "last": {name: self.last.get(name) for name in ("loss", "cross_entropy", "accuracy")},
         }
 
     def _which(self, identity: dict[str, Any]) -> dict[str, Any]:
         """What a resumed run may not change."""
-        return {**identity, "data": self.data.name, **self.options.model_dump(mode="json", by_alias=True)}
+        options = self.options.model_dump(mode="json", by_alias=True)
+        return {**identity, "data": self.data.name, "data_seed": self._data_seed(), **options}
 
-    def restore(self, state: dict[str, Any], identity: dict[str, Any], path: Path) -> None:
-        """Go back to where `state` was taken. Raises `NascError` if it is of another run."""
+    def restore(self, path: Path, identity: dict[str, Any]) -> None:
+        """Go on from a checkpoint. Raises `NascError` if it is damaged or of another run."""
+        state, which = checkpoint.load(path, KIND, VERSION), self._which(identity)
+        if changed := _changed(path, state, which, tuple(which)):
+            raise NascError(
+                f"the run in {path.parent} was started with other settings: {', '.join(changed)}",
+                help="resume it with the settings it was started with, or name another folder",
+            )
+        self._take(path, state)
+
+    def restore_warmup(self, path: Path, identity: dict[str, Any]) -> None:
+        """Go on from where another run's warm-up ended. Raises `NascError` if this run's would have been another."""
+        state, which = checkpoint.load(path, KIND, VERSION), self._which(identity)
+        names = tuple(n for n in which if n in (*identity, "data", "data_seed", *_WARMUP_OPTIONS))
+        changed = _changed(path, state, which, names)
+        if changed or state.get("epoch") != self.options.warmup:
+            found = ", ".join(changed) or f"{state.get('epoch')} epochs"
+            raise NascError(
+                f"the warm-up {path} is another: {found}",
+                help="search with the settings of its run, or without --warmup-from",
+            )
+        self._take(path, state)
+        self.seconds = 0.0
+
+    def _take(self, path: Path, state: dict[str, Any]) -> None:
         try:
-            if changed := list(_differences(state["run"], self._which(identity))):
-                raise NascError(
-                    f"the run in {path.parent} was started with other settings: {', '.join(changed)}",
-                    help="resume it with the settings it was started with, or name another folder",
-                )
             self.method.restore(state["method"])
             checkpoint.restore_weights(self.supernet, state["supernet"], str(path))
             self._make_optimizers()
             self.optimizers[False].load_state_dict(state["weights_optimizer"])
             self.optimizers[True].load_state_dict(state["architecture_optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])
             self.last = dict(state["last"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise NascError(f"the checkpoint {path} is not one of this search: {error}") from error
 
 
-def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], resume: bool) -> None:
+def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: StateFiles) -> None:
     """Run to the last epoch, with a checkpoint after each. Raises `NascError` if `out` holds a run not asked for."""
-    path = out / CHECKPOINT
+    path, settings = out / CHECKPOINT, run.settings
     if path.exists():
-        if not resume:
+        if not settings.resume:
             raise NascError(f"{out} already holds a search", help="continue it with --resume, or name another folder")
-        run.restore(checkpoint.load(path, KIND, VERSION), identity, path)
+        run.restore(path, identity)
+    elif settings.warmup_from is not None and run.options.warmup:
+        run.restore_warmup(settings.warmup_from, identity)
     rewind_metrics(out / METRICS, run.epoch)
-    steps = [run.steps_of_epoch(epoch) for epoch in (0, run.options.epochs - 1)]
-    epochs = (run.options.warmup, run.options.epochs - run.options.warmup)
-    done = min(run.epoch, epochs[0]) * steps[0] + max(0, run.epoch - epochs[0]) * steps[1]
-    run.progress.start("search", epochs[0] * steps[0] + epochs[1] * steps[1], done)
-    try:
-        while run.epoch < run.options.epochs:
-            append_metrics(out / METRICS, run.run_epoch())
-            checkpoint.save(path, run.state(identity), KIND, VERSION)
-    finally:
-        run.progress.stop()
+    run.progress.start("search", run.steps_between(0, run.until), run.steps_between(0, run.epoch))
+    with TensorboardLog(out, settings.tensorboard, run.epoch) as board:
+        try:
+            while run.epoch < run.until:
+                record = run.run_epoch()
+                append_metrics(out / METRICS, record)
+                board.write(record)
+                states.write(run.method.reachable(), run.epoch, run.options.epochs)
+                if run.epoch == run.options.warmup:
+                    checkpoint.save(out / WARMUP, run.state(identity), KIND, VERSION)
+                checkpoint.save(path, run.state(identity), KIND, VERSION)
+        finally:
+            run.progress.stop()
+
+
+def _changed(path: Path, state: dict[str, Any], which: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """What was other, with the value it had."""
+    before = state.get("run")
+    if not isinstance(before, dict):
+        raise NascError(f"the checkpoint {path} is not one of this search: it does not say of which run it is")
+    return list(_differences(before, {name: which[name] for name in names}))
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What was other, with the value it had."""
     for name, value in now.items():
-        old = before[name]
-        if isinstance(value, dict):
-            yield from (f"{name} {key} {old[key]}" for key in value if old[key] != value[key])
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from (f"{name} {key} {old.get(key)}" for key in value if old.get(key) != value[key])
         elif old != value:
             yield f"{name} {old[0] if isinstance(old, list) and len(old) == 1 else old}"
 
@@ -297,11 +373,3 @@ def _epoch_line(record: dict[str, Any], done: int, epochs: int, unit: str) -> st
         f"cross-entropy {record['cross_entropy']:.3f}  accuracy {record['accuracy']:.1%}  "
         f"expected {amount(record['cost'])} {unit}  candidates {record['candidates']}  {duration(record['seconds'])}"
     )
-
-
-def amount(value: float) -> str:
-    """A large number as people say it."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 10 * factor:
-            return f"{value / factor:.4g}{letter}"
-    return f"{value:.4g}"

@@ -12,15 +12,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasc.runtime.prefix import PrefixBatchNorm1d, PrefixBatchNorm2d, PrefixConv2d, PrefixLinear, prefix
+from nasc.compiler.expr import make_divisible as divisible
+from nasc.runtime.prefix import (
+    PrefixBatchNorm1d,
+    PrefixBatchNorm2d,
+    PrefixChannelNorm,
+    PrefixConv2d,
+    PrefixLayerNorm,
+    PrefixLinear,
+    PrefixSequential,
+    add_prefix,
+    prefix,
+)
 
 __all__ = [
     "PrefixBatchNorm1d",
     "PrefixBatchNorm2d",
+    "PrefixChannelNorm",
     "PrefixConv2d",
+    "PrefixLayerNorm",
     "PrefixLinear",
+    "PrefixSequential",
     "Prunode",
     "StochasticLayer",
+    "add_prefix",
+    "divisible",
     "prefix",
 ]
 
@@ -44,15 +60,25 @@ class Prunode(nn.Module):
         """The block's cost at each of its widths; until it is set, the cost is 0."""
 
     def forward(self, x: Tensor, tau: float) -> tuple[Tensor, Tensor]:
-        """The mixed output of N×C×H×W, and the expected cost."""
+        """The mixed output of N×C×H×W, and the expected cost; once settled, the output and cost of that one width."""
+        if self.small == self.large:
+            (output,) = self.block(x, (self.small,))
+            return output, self.theta.new_tensor(self.costs.get(self.small, 0.0))
         outputs = self.block(x, (self.small, self.large))
         weights = gumbel_softmax(torch.stack([torch.zeros_like(self.theta), self.theta]), tau)
         costs = weights.new_tensor([self.costs.get(self.small, 0.0), self.costs.get(self.large, 0.0)])
-        return weights[0] * outputs[0] + weights[1] * outputs[1], weights @ costs
+        # Not a matrix product: mixed precision would round it.
+        return weights[0] * outputs[0] + weights[1] * outputs[1], (weights * costs).sum()
 
     def chosen(self) -> int:
         """The more probable of the two widths; the small one where they are even."""
         return self.large if self.theta.item() > 0 else self.small
+
+    def settle(self, width: int) -> None:
+        """Be the candidate of one width from now on. Raises ValueError for a width that is none of `widths`."""
+        if width not in self.widths:
+            raise ValueError(f"{width} is none of the widths {self.widths}")
+        self.small = self.large = width
 
 
 class StochasticLayer(nn.Module):
@@ -69,7 +95,7 @@ class StochasticLayer(nn.Module):
         self.count = len(candidates)
         self.candidates = nn.ModuleDict({str(i): candidate for i, candidate in enumerate(candidates)})
         self.theta = nn.Parameter(torch.full((self.count + 1,), 1.0 / self.count))
-        self.skip = False
+        self.skip, self.skip_gone = False, False
         self.phi, self.lambda_, self.tau = 1.0, 1.0, 1.0
         self.costs: dict[int, float] = {}
         """The cost of each candidate that is no Prunode."""
@@ -119,12 +145,12 @@ class StochasticLayer(nn.Module):
         if len(self.alive) == 1:
             raise ValueError(f"{self.address}: the last candidate stays")
         if number == self.count:
-            self.skip = False
+            self.skip, self.skip_gone = False, True
             return None
         return self.candidates.pop(str(number))
 
-    def replace_by_skip(self, number: int | None = None) -> nn.Module | None:
-        """Put the skip in the place of a candidate, as probable as the one that is left (chosen: not printed).
+    def replace_by_skip(self, number: int | None = None, weight: float | None = None) -> nn.Module | None:
+        """Put the skip in the place of a candidate; its architecture weight is `weight`, or that of the one left.
 
         Without a number nothing is removed: the layer had one candidate from the start.
         """
@@ -132,8 +158,26 @@ class StochasticLayer(nn.Module):
         (left,) = self.alive
         self.skip = True
         with torch.no_grad():
-            self.theta[self.count] = self.theta[left]
+            self.theta[self.count] = self.theta[left] if weight is None else weight
         return removed
+
+    def restore(self, alive: Sequence[int], skip_gone: bool) -> None:
+        """Leave those of `alive`. Raises ValueError for what a fresh layer does not have."""
+        if not alive or not set(alive) <= set(range(self.count + self.skippable)):
+            raise ValueError(f"`{self.address}` has no candidates {alive}")
+        self.skip, self.skip_gone = self.count in alive, skip_gone
+        for number in set(range(self.count)) - set(alive):
+            del self.candidates[str(number)]
+
+    def settle(self, number: int) -> None:
+        """Leave one candidate alone, or the skip. Raises ValueError where it is not there, or not any more."""
+        kept = number == self.count
+        if not (self.skippable and not self.skip_gone if kept else str(number) in self.candidates):
+            raise ValueError(f"{self.address} has no candidate {number}")
+        self.skip = kept
+        for name in list(self.candidates):
+            if int(name) != number:
+                del self.candidates[name]
 
     def chosen(self) -> int:
         """The most probable of those alive; where several are even, the first, and a block before the skip."""

@@ -27,21 +27,23 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_splits import DataSplits
+from nasc.runtime.distill import Teacher, distillation_loss, load_teacher
 from nasc.runtime.ema import average_of
 from nasc.runtime.evaluate import EvalResult, evaluate, require_labels
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.optimizers import make_optimizer, rate_at, restore_optimizer
+from nasc.runtime.precision import precision_of
 from nasc.runtime.progress import Progress, duration, standard_progress
 from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.surroundings import surroundings
 from nasc.runtime.train_options import TrainOptions
 
 KIND = "train"
-VERSION = 1
+VERSION = 2
 CHECKPOINT, METRICS, WEIGHTS, RESULT = "checkpoint.pt", "metrics.jsonl", "weights.safetensors", "result.json"
 
-# What a resumed run may not change: the moments, the averages and the data's split depend on it.
-_FIXED = ("optimizer", "seed")
+# What a resumed run may not change: the moments, the averages, the data's split or the whole loss depend on it.
+_FIXED = ("optimizer", "seed", "drop_path", "crop")
 # Losses are looked at this often: each look makes the CPU wait for the GPU.
 _LOOK_STEPS = 10
 
@@ -106,8 +108,9 @@ class _Run:
         self.model, self.data, self.options, self.device, self.progress = model, data, options, device, progress
         self.optimizer = make_optimizer(model, options)
         self.average: AveragedModel | None = average_of(model, options.ema) if options.ema else None
-        self.precision = _precision(options, device)
+        self.precision = precision_of(options.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+        self.teacher = self._load_teacher()
         self.steps = len(self.batches(0))
         if not self.steps:
             raise NascError(f"the data `{data.name}` has no training images")
@@ -117,6 +120,13 @@ class _Run:
     def final(self) -> nn.Module:
         """The network whose weights count."""
         return self.average.module if self.average else self.model
+
+    def _load_teacher(self) -> Teacher | None:
+        options = self.options
+        if options.teacher is None:
+            return None
+        shape = (options.batch, *self.data.input_shape)
+        return load_teacher(Path(options.teacher), shape, self.data.classes, self.device, torch.get_num_threads())
 
     def batches(self, epoch: int) -> Batches:
         options = self.options
@@ -159,6 +169,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "scaler": self.scaler.state_dict(),
+            "teacher": self.teacher.network.digest if self.teacher else None,
         }
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
@@ -179,6 +190,8 @@ class _Run:
         changed = [name for name in _FIXED if before[name] != now[name]]
         changed += ["ema"] if (before["ema"] is None) != (now["ema"] is None) else []
         changed += ["data"] if state["data"] != self.data.name else []
+        # By content: the file may have been moved.
+        changed += ["teacher"] if state["teacher"] != (self.teacher.network.digest if self.teacher else None) else []
         if changed:
             was = {**before, "data": state["data"]}
             raise NascError(
@@ -209,25 +222,35 @@ class _Run:
         torch.manual_seed(derive_seed(options.seed, "step", self.epoch, step))
         self._set_rate(self.epoch * self.steps + step)
         images = images.to(self.device, non_blocking=True)
-        if options.augment and self.data.augment:
+        if options.augment != "none" and self.data.augment:
             images = self.data.augment(images, derived_generator(options.seed, "augment", self.epoch, step))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             logits = self.model(images)
             require_labels(logits, labels)
             labels = labels.to(self.device, non_blocking=True)
-            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
+            loss = self._loss(images, logits, labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
+        if options.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
         return torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()]).double()
 
-    def _set_rate(self, step: int) -> None:
+    def _loss(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy with the labels, and with a teacher (1 - w) of it + w of the distillation's loss."""
         options = self.options
-        warmup = round(min(options.warmup_epochs, options.epochs) * self.steps)
-        rate = rate_at(step, options.epochs * self.steps, warmup, options.rate)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
+        if self.teacher is None:
+            return loss
+        taught = distillation_loss(logits, self.teacher(images), options.temperature)
+        return (1 - options.distillation_weight) * loss + options.distillation_weight * taught
+
+    def _set_rate(self, step: int) -> None:
+        rate = rate_at(step, self.steps, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -240,13 +263,6 @@ class _Run:
             f"the {what} became {loss} in epoch {self.epoch + 1}{kept}",
             help=f"lower the rate (now {self.options.rate:g}) or lengthen the warm-up{amp}, then --resume",
         )
-
-
-def _precision(options: TrainOptions, device: torch.device) -> torch.dtype | None:
-    """The type of mixed precision: bfloat16 where the GPU computes in it, else float16; None on a CPU."""
-    if options.amp == "off" or device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _finish(run: _Run, out: Path) -> TrainResult:

@@ -39,17 +39,39 @@ def train_file(
         raise NascError(f"option {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
     with torch.random.fork_rng():
         torch.manual_seed(chosen.seed)
-        loaded = load_model(file)
-    splits = load_data(data, input_shape=loaded.input_shape, classes=loaded.classes, seed=chosen.seed)
+        loaded = load_model(file, chosen.drop_path)
+    splits = load_data(
+        data,
+        input_shape=loaded.input_shape,
+        classes=loaded.classes,
+        seed=chosen.seed,
+        augment=chosen.augment,
+        magnitude=chosen.magnitude,
+        deviation=chosen.deviation,
+        crop=chosen.crop,
+        class_fraction=chosen.class_fraction,
+    )
     result = train(loaded.module, splits, chosen, out, progress, resume)
     write_file(out / NETWORK, file.read_bytes())
     return result
 
 
 def evaluate_file(
-    file: Path, weights: Path, data: str, *, split: str, batch: int, device: str, seed: int
+    file: Path,
+    weights: Path,
+    data: str,
+    *,
+    split: str,
+    batch: int,
+    device: str,
+    seed: int,
+    crop: float = 1.0,
+    class_fraction: float = 1.0,
 ) -> EvalResult:
-    """Measure the network of a file with weights from a safetensors file on one split of the data."""
+    """Measure the network of a file with weights from a safetensors file on one split of the data.
+
+    `seed`, `crop` and `class_fraction` make the split that of the training.
+    """
     from nasc.runtime.checkpoint import load_weights, restore_weights
     from nasc.runtime.data import load_data
     from nasc.runtime.evaluate import evaluate
@@ -57,7 +79,14 @@ def evaluate_file(
 
     loaded = load_model(file)
     restore_weights(loaded.module, load_weights(weights), str(weights))
-    splits = load_data(data, input_shape=loaded.input_shape, classes=loaded.classes, seed=seed)
+    splits = load_data(
+        data,
+        input_shape=loaded.input_shape,
+        classes=loaded.classes,
+        seed=seed,
+        crop=crop,
+        class_fraction=class_fraction,
+    )
     images = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
     if images is None:
         raise NascError(f"the data `{data}` has no {split} images", help="evaluate on --split val")

@@ -1,8 +1,9 @@
 """Data sources, splits, batches and augmentation."""
 
 import gzip
-import sys
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,9 @@ from torch.utils.data import Dataset, TensorDataset
 
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import data_arrays
-from nasc.runtime.augment import Augment
 from nasc.runtime.data import DataSplits, load_data, loader, size, split_at_random
 from nasc.runtime.data_idx import read_idx
-
-
-def idx(array: np.ndarray) -> bytes:
-    """An independent writer of the format: magic, big-endian lengths, bytes."""
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
-
-
-def everything(dataset: object, **options: int) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*loader(dataset, 7, False, **options), strict=True)  # type: ignore[arg-type]
-    return torch.cat(images), torch.cat(labels)
-
+from tests.images import everything, idx, write_fashion, write_images
 
 # Specifications
 
@@ -139,17 +129,6 @@ def test_malformed_idx_files(tmp_path: Path, content: bytes, words: str) -> None
         read_idx(tmp_path / "file")
 
 
-def write_fashion(directory: Path, **replaced: np.ndarray) -> None:
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 60), ("t10k", 20)):
-        arrays = {"images-idx3": rng.integers(0, 256, (count, 28, 28)), "labels-idx1": np.arange(count) % 10}
-        for kind, array in arrays.items():
-            array = replaced.get(f"{part}_{kind[:6]}", array)
-            compressed = part == "train"
-            name = f"{part}-{kind}-ubyte" + (".gz" if compressed else "")
-            (directory / name).write_bytes(gzip.compress(idx(array)) if compressed else idx(array))
-
-
 def test_fashion_from_a_folder_and_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_fashion(tmp_path)
     data = load_data("fashion:.", input_shape=(3, 32, 32), classes=10, root=tmp_path)
@@ -180,16 +159,6 @@ def test_fashion_files_that_do_not_fit(tmp_path: Path, name: str, array: np.ndar
 
 
 # Image folders
-
-
-def write_images(directory: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 5) -> None:
-    for label, name in enumerate(classes):
-        (directory / name).mkdir(parents=True)
-        for i in range(count):
-            colour = (200 * label, 10 * i, 0)
-            Image.new("RGB", (30 + i, 20), colour).save(
-                directory / name / f"{i}.{'png' if i % 2 else 'JPG'}", quality=99
-            )
 
 
 def folder(path: Path, channels: int = 3, classes: int = 2) -> DataSplits:
@@ -255,72 +224,44 @@ def test_bad_folders(tmp_path: Path, prepare: Callable[[Path], object], classes:
         folder(tmp_path, classes=classes)
 
 
+def png_of_extent(width: int, height: int) -> bytes:
+    """A PNG that states an extent and holds no pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_monstrous_image_is_not_decoded(tmp_path: Path, workers: int) -> None:
+    write_images(tmp_path)
+    (tmp_path / "cat" / "bomb.png").write_bytes(png_of_extent(30_000, 30_000))
+    data = folder(tmp_path)
+    with pytest.raises(NascError, match=r"cat/bomb\.png.*900000000 pixels"):
+        for part in (data.train, data.val):
+            everything(part, workers=workers)
+
+
+def test_a_class_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path)
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(NascError, match=r"cannot read the folder .*dog: Permission denied"):
+        folder(tmp_path)
+
+
 def test_two_channels_are_no_photograph(tmp_path: Path) -> None:
     write_images(tmp_path)
     with pytest.raises(NascError, match="1 or 3 channels"):
         folder(tmp_path, channels=2)
-
-
-# A user's own datasets
-
-MODULE = """
-import torch
-from torch.utils.data import Dataset, TensorDataset
-
-class Squares(Dataset):
-    def __init__(self, label=1, side=4): self.label, self.side = label, side
-    def __len__(self): return 10
-    def __getitem__(self, i):
-        return torch.full((1, self.side, self.side), float(i), dtype=torch.float64), self.label
-
-def one(): return Squares()
-def pair(): return Squares(), Squares(0)
-def tensors(): return TensorDataset(torch.rand(10, 1, 4, 4), torch.arange(10, dtype=torch.int32) % 2)
-def high(): return Squares(2)
-def low(): return Squares(-1)
-def wide(): return Squares(side=5)
-def high_tensors(): return TensorDataset(torch.rand(9, 1, 4, 4), torch.arange(9))
-def wide_tensors(): return TensorDataset(torch.rand(9, 1, 5, 4), torch.zeros(9))
-def lonely_tensors(): return TensorDataset(torch.rand(9, 1, 4, 4))
-def nothing(): return None
-constant = 3
-"""
-
-
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], DataSplits]:
-    (tmp_path / "own_data_module.py").write_text(MODULE)
-    monkeypatch.delitem(sys.modules, "own_data_module", raising=False)
-    return lambda name: load_data(f"own_data_module:{name}", input_shape=(1, 4, 4), classes=2, root=tmp_path)
-
-
-def test_own_datasets(own: Callable[[str], DataSplits]) -> None:
-    path = list(sys.path)
-    one, pair, tensors = own("one"), own("pair"), own("tensors")
-    assert sys.path == path
-    assert (size(one.train), size(one.val)) == (8, 2) and (size(pair.train), size(pair.val)) == (10, 10)
-    images, labels = everything(pair.train)
-    assert images[:, 0, 0, 0].tolist() == list(range(10)) and images.dtype == torch.float32
-    assert labels.tolist() == [1] * 10 and everything(pair.val)[1].tolist() == [0] * 10
-    assert everything(tensors.train)[1].dtype == torch.int64 and one.augment is None
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("high", r"has the label 2, the network has the classes 0 to 1"),
-        ("low", r"has the label -1"),
-        ("wide", r"images of shape \(1, 5, 5\), the network wants \(1, 4, 4\)"),
-        ("high_tensors", r"has the label 8"),
-        ("wide_tensors", r"images of shape \(1, 5, 4\)"),
-        ("lonely_tensors", r"holds images N×C×H×W and labels N"),
-        ("nothing", r"returned neither"),
-        ("constant", r"has no function `constant`"),
-    ],
-)
-def test_own_datasets_that_do_not_fit(own: Callable[[str], DataSplits], name: str, words: str) -> None:
-    with pytest.raises(NascError, match=words):
-        everything(own(name).train)
 
 
 # Synthetic images
@@ -403,29 +344,3 @@ def test_one_small_batch_is_kept() -> None:
     assert len(batches) == len(list(batches)) == 1
     with pytest.raises(NascError, match="at least one image"):
         loader(in_memory(), 0, False)
-
-
-# Augmentation
-
-
-@settings(deadline=None)
-@given(height=st.integers(3, 9), width=st.integers(3, 9), padding=st.integers(0, 2), seed=st.integers(0, 1000))
-def test_augmented_images_are_windows_of_the_padded_ones(height: int, width: int, padding: int, seed: int) -> None:
-    images = torch.rand(4, 2, height, width, generator=torch.Generator().manual_seed(seed))
-    result = Augment(padding, flip=True)(images, torch.Generator().manual_seed(seed))
-    assert result.shape == images.shape
-    for image, new in zip(images.numpy(), result.numpy(), strict=True):
-        padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)), mode="reflect")
-        windows = [
-            padded[:, y : y + height, x : x + width] for y in range(2 * padding + 1) for x in range(2 * padding + 1)
-        ]
-        assert any(np.array_equal(new, w) or np.array_equal(new, w[:, :, ::-1]) for w in windows)
-
-
-def test_every_place_and_both_sides_are_drawn() -> None:
-    image = torch.arange(25.0).reshape(1, 1, 5, 5).repeat(400, 1, 1, 1)
-    crops = Augment(1, flip=False)(image, torch.Generator().manual_seed(0))
-    assert len(torch.unique(crops, dim=0)) == 9
-    flips = Augment(0, flip=True)(image, torch.Generator().manual_seed(0))
-    changed = (flips != image).flatten(1).any(1)
-    assert torch.equal(flips[changed], image[changed].flip(-1)) and 150 < changed.sum() < 250

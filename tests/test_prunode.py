@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nasc.compiler.lower_supernet import supernet_source
+from nasc.compiler.methods.plugins import find_method
+from nasc.compiler.methods.relax import relax
 from nasc.compiler.network import network_of
 from nasc.runtime.methods.loss import cost_term, threshold_at
 from nasc.runtime.methods.masks import Masks, MaskSettings
@@ -149,7 +151,8 @@ BLOCKS = {
 @cache
 def generated(stage: str) -> ModuleType:
     text = in_space(f" stage s {stage if '->' in stage else stage + ' -> 6'}\n head global_pool | linear")
-    source = supernet_source(network_of(space_of(text)))
+    network = network_of(space_of(text))
+    source = supernet_source(network, relax(network), find_method("prunet"))
     module = ModuleType("supernet")
     exec(compile(source, "supernet.py", "exec"), module.__dict__)
     return module

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from nasc.runtime.evaluate import evaluate
 from nasc.runtime.metrics import append_metrics, read_metrics, rewind_metrics
 from nasc.runtime.optimizers import make_optimizer, rate_at
 from nasc.runtime.progress import SilentProgress
-from nasc.runtime.train import TrainResult, train
+from nasc.runtime.train import KIND, VERSION, TrainResult, train
 from nasc.runtime.train_options import TrainOptions, pick_device
 
 
@@ -90,6 +91,10 @@ def outcome(out: Path) -> tuple[bytes, list[dict[str, object]], dict[str, object
     return (out / "weights.safetensors").read_bytes(), metrics, result
 
 
+def saved(out: Path) -> dict[str, Any]:
+    return checkpoint.load(out / "checkpoint.pt", KIND, VERSION)
+
+
 # Learning
 
 
@@ -111,7 +116,13 @@ def test_digits_are_learned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"optimizer": "rmsprop", "rate": 0.005}, {"optimizer": "adamw", "rate": 0.01}, {"ema": None}, {"momentum": 0.0}],
+    [
+        {"optimizer": "rmsprop", "rate": 0.005},
+        {"optimizer": "adamw", "rate": 0.01},
+        {"ema": None},
+        {"momentum": 0.0},
+        {"schedule": "exponential", "clip_norm": 1.0},
+    ],
 )
 def test_other_settings_learn_too(tmp_path: Path, options: dict[str, object]) -> None:
     data = load_data("synthetic:256", input_shape=(1, 8, 8), classes=4)
@@ -198,7 +209,9 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     assert "--resume" in (caught.value.help or "") and outcome(tmp_path) == before
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"optimizer": "adamw"}, {"ema": None}])
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1}, {"optimizer": "adamw"}, {"ema": None}, {"drop_path": 0.1}, {"crop": 0.9}]
+)
 def test_settings_that_a_resumed_run_cannot_change(tmp_path: Path, changed: dict[str, object]) -> None:
     run(tmp_path, synthetic(), epochs=1)
     with pytest.raises(NascError, match=f"other settings: {next(iter(changed))}"):
@@ -212,7 +225,7 @@ def test_a_resumed_run_may_go_on_at_another_rate(tmp_path: Path) -> None:
     run(tmp_path, synthetic(), epochs=3, rate=0.003, weight_decay=0.1, resume=True)
     rates = [record["rate"] for record in read_metrics(tmp_path / "metrics.jsonl")]
     assert rates[0] == 0.1 and rates[1] == 0.003 and 0 < rates[2] < 0.003
-    groups = checkpoint.load(tmp_path / "checkpoint.pt", "train")["optimizer"]["param_groups"]
+    groups = saved(tmp_path)["optimizer"]["param_groups"]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
 
 
@@ -221,9 +234,9 @@ def test_checkpoints_of_other_networks_and_other_makers(tmp_path: Path) -> None:
     with pytest.raises(NascError, match="does not fit this network"):
         train(network(8), synthetic(), TrainOptions(epochs=2), tmp_path, SilentProgress(), resume=True)
     path = tmp_path / "checkpoint.pt"
-    whole = checkpoint.load(path, "train")
+    whole = saved(tmp_path)
     for name, value in (("optimizer", {"state": {}}), ("average", None), ("epoch", "two"), ("options", {})):
-        checkpoint.save(path, {**whole, name: value}, "train")
+        checkpoint.save(path, {**whole, name: value}, KIND, VERSION)
         with pytest.raises(NascError, match="is not one of this training run"):
             run(tmp_path, synthetic(), epochs=2, resume=True)
     path.write_bytes(path.read_bytes()[:-1])
@@ -236,11 +249,11 @@ def test_checkpoints_of_other_networks_and_other_makers(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     run(tmp_path, synthetic(), epochs=1, batch=16)
-    before = checkpoint.load(tmp_path / "checkpoint.pt", "train")["model"]
+    before = saved(tmp_path)["model"]
     with pytest.raises(NascError, match=r"became (nan|inf) in epoch 2.*checkpoint of epoch 1 is kept") as caught:
         run(tmp_path, synthetic(), epochs=4, batch=16, rate=1e30, warmup_epochs=0, resume=True)
     assert "lower the rate (now 1e+30)" in (caught.value.help or "")
-    after = checkpoint.load(tmp_path / "checkpoint.pt", "train")["model"]
+    after = saved(tmp_path)["model"]
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert run(tmp_path, synthetic(), epochs=2, batch=16, rate=0.01, resume=True).epochs == 2
 
@@ -346,12 +359,44 @@ def test_weight_decay_spares_biases_and_norms(optimizer: str) -> None:
 
 
 def test_rates_rise_and_fall() -> None:
-    rates = [rate_at(step, 20, 5, 0.4) for step in range(20)]
+    cosine = TrainOptions(epochs=4, warmup_epochs=1, rate=0.4)
+    rates = [rate_at(step, 5, cosine) for step in range(20)]
     assert rates[:5] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
     assert rates[5] == 0.4 and rates[19] < 0.01
     assert rates[5 + 5] == pytest.approx(0.4 * (1 + math.cos(math.pi / 3)) / 2)
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[5:]))
-    assert rate_at(0, 1, 1, 0.4) == 0.4 == rate_at(0, 1, 0, 0.4)
+    for warmup in (1, 0):
+        assert rate_at(0, 1, TrainOptions(epochs=1, warmup_epochs=warmup, rate=0.4)) == 0.4
+
+
+def test_rates_fall_by_steps() -> None:
+    """PruNet, A.2.2: 0.06, times 0.97 every 2.4 epochs, for 450 epochs."""
+    options = TrainOptions(epochs=450, rate=0.06, warmup_epochs=0, schedule="exponential")
+    rates = [rate_at(step, 10, options) for step in range(4500)]
+    # 2.4 epochs are 24 steps of these.
+    assert rates == pytest.approx([0.06 * 0.97 ** (step // 24) for step in range(4500)])
+    assert len(set(rates)) == 188 and rates[23] == 0.06 > rates[24] == pytest.approx(0.0582)
+    assert rates[-1] == pytest.approx(0.06 * 0.97**187)
+    warm = options.model_copy(update={"warmup_epochs": 3.0})
+    assert [rate_at(step, 10, warm) for step in (0, 14, 29)] == pytest.approx([0.002, 0.03, 0.06])
+    assert [rate_at(step, 10, warm) for step in range(30, 4500)] == rates[30:]
+    slower = options.model_copy(update={"decay_rate": 0.5, "decay_epochs": 0.05})
+    assert [rate_at(step, 10, slower) for step in range(3)] == pytest.approx([0.06, 0.015, 0.00375])
+
+
+def test_the_gradient_is_clipped(tmp_path: Path) -> None:
+    """Plain SGD at rate 1: the weights move by no more than the largest norm in a step."""
+    options = {"epochs": 1, "batch": 32, "rate": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0}
+    moved = {}
+    for norm in (0.01, None):
+        model = network(4)
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        data = load_data("synthetic:32", input_shape=(1, 6, 6), classes=10)
+        given = TrainOptions.model_validate({**options, "ema": None, "clip_norm": norm})
+        assert len(data.train) == 32  # type: ignore[arg-type]
+        train(model, data, given, tmp_path / str(norm), SilentProgress())
+        moved[norm] = float((nn.utils.parameters_to_vector(model.parameters()).detach() - before).norm())
+    assert moved[0.01] == pytest.approx(0.01, rel=1e-3) and moved[None] > 0.1
 
 
 def test_metrics_survive_a_torn_line(tmp_path: Path) -> None:

@@ -22,14 +22,6 @@ class CommonOptions(Options):
     architecture: OptimizerField | None = None
 
 
-class FbnetOptions(CommonOptions):
-    """`search fbnet { … }`: a Gumbel-Softmax over candidates whose temperature falls."""
-
-    temperature: ScheduleField = Schedule(first=5.0, last=0.1)
-    alpha: Sweep = (0.2,)
-    beta: FiniteFloat = Field(0.6, gt=0)
-
-
 class FigsOptions(CommonOptions):
     """`search figs { … }`: a Bernoulli mask per channel."""
 
@@ -53,12 +45,6 @@ class NssOptions(CommonOptions):
 
     temperature: ScheduleField = Schedule(first=5.0, last=0.001)
     flops: FiniteFloat | None = Field(None, gt=0)
-
-
-class RandomOptions(CommonOptions):
-    """`search random { … }`: members drawn uniformly."""
-
-    samples: int = Field(100, ge=1)
 
 
 class TargetOptions(Options):

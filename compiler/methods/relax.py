@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from nasc.compiler.concrete import INPUT, check_concrete
-from nasc.compiler.expr import Expr, Rational, variable, variables
-from nasc.compiler.ir import Decision, Graph, Layer, Network, Node, Variant
-from nasc.compiler.primitives import PRIMITIVES
+from nasc.compiler.expr import Rational
+from nasc.compiler.ir import Decision, Graph, Layer, Network, Variant
+from nasc.compiler.methods.elastic import Elastic, NotElastic, elastic_of
 from nasc.compiler.specialise import specialise
 from nasc.compiler.structure import used_inputs
 from nasc.dsl.diagnostics import NascError
@@ -24,8 +24,8 @@ MOST_CANDIDATES = 64
 class Candidate:
     """One candidate of a stochastic layer: a variant with its unordered decisions made.
 
-    `graph` has the largest hidden width; `elastic` are the tensors in it whose channels that width cuts. `width` is the
-    width's address and `widths` its values, ascending; without one, both are empty.
+    `graph` has the largest hidden width; `elastic` says how it is cut to the others. `width` is the width's address and
+    `widths` its values, ascending; without one, both are empty.
     """
 
     block: str
@@ -34,7 +34,7 @@ class Candidate:
     graph: Graph
     width: str = ""
     widths: tuple[int, ...] = ()
-    elastic: frozenset[str] = frozenset()
+    elastic: Elastic | None = None
 
     def choice(self, width: int | None) -> tuple[int, dict[str, Rational]]:
         """What `member_from_choices` takes: the variant's number and its decisions."""
@@ -55,10 +55,10 @@ class RelaxedLayer:
         return len(self.candidates) == 1 and not self.skippable and not self.candidates[0].width
 
 
-def relax(network: Network) -> tuple[RelaxedLayer, ...]:
-    """Every layer of a network in order, the head last.
+def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
+    """Every layer of a network in order, the head last. `masked`: a range is a Prunode's width, not many candidates.
 
-    Raises `NascError` naming the place of a choice that PruNet cannot relax, `NotLoweredError` for what has no code.
+    Raises `NascError` naming the place of a choice that cannot be relaxed, `NotLoweredError` for what has no code.
     """
     for decision in network.shared:
         if decision.domain.size > 1:
@@ -67,7 +67,12 @@ def relax(network: Network) -> tuple[RelaxedLayer, ...]:
                 f"the decision {decision.domain} is shared between layers, or is the width of a stage",
                 "PruNet searches the hidden width of a block only: give the shared one a single value",
             )
-    return tuple(map(_relaxed, _layers(network)))
+    return tuple(_relaxed(layer, masked) for layer in _layers(network))
+
+
+def relax_to_mixture(network: Network) -> tuple[RelaxedLayer, ...]:
+    """Every layer of a network in order, each value of each decision a candidate of its own. Raises as `relax`."""
+    return relax(network, masked=False)
 
 
 def require_threshold(layers: tuple[RelaxedLayer, ...], first: float) -> None:
@@ -97,16 +102,16 @@ def _refused(place: str, why: str, help: str) -> NascError:
     return NascError(f"`{place}` cannot be searched by PruNet: {why}", help=help)
 
 
-def _relaxed(layer: Layer) -> RelaxedLayer:
+def _relaxed(layer: Layer, masked: bool) -> RelaxedLayer:
     candidates: list[Candidate] = []
     for number, variant in enumerate(layer.variants):
-        candidates += _candidates(layer, number, variant, MOST_CANDIDATES - len(candidates))
+        candidates += _candidates(layer, number, variant, MOST_CANDIDATES - len(candidates), masked)
     return RelaxedLayer(layer.address, layer, tuple(candidates), layer.skippable)
 
 
-def _candidates(layer: Layer, number: int, variant: Variant, room: int) -> list[Candidate]:
-    sets = [d for d in variant.decisions if not d.ordered or d.domain.size == 1]
-    ranges = [d for d in variant.decisions if d.ordered and d.domain.size > 1]
+def _candidates(layer: Layer, number: int, variant: Variant, room: int, masked: bool) -> list[Candidate]:
+    ranges = [d for d in variant.decisions if masked and d.ordered and d.domain.size > 1]
+    sets = [d for d in variant.decisions if d not in ranges]
     if len(ranges) > 1:
         names = ", ".join(f"`{d.address}`" for d in ranges)
         help = "leave one of them; write the others as sets"
@@ -132,10 +137,12 @@ def _candidate(
         check_concrete(symbolic, layer.address)
         return Candidate(variant.block, number, values, symbolic)
     widths = _widths(layer, searched)
-    graph = specialise(symbolic, {searched.address: widths[-1]})
-    check_concrete(graph, layer.address)
-    elastic = _elastic(layer, symbolic, searched)
-    return Candidate(variant.block, number, values, graph, searched.address, widths, elastic)
+    check_concrete(specialise(symbolic, {searched.address: widths[-1]}), layer.address)
+    try:
+        elastic = elastic_of(symbolic, searched.address, widths)
+    except NotElastic as found:
+        raise _refused(layer.address, found.why, found.help) from None
+    return Candidate(variant.block, number, values, elastic.graph, searched.address, widths, elastic)
 
 
 def _widths(layer: Layer, decision: Decision) -> tuple[int, ...]:
@@ -147,49 +154,3 @@ def _widths(layer: Layer, decision: Decision) -> tuple[int, ...]:
             "PruNet searches widths: whole numbers from 1; write anything else as a set `{a, b}`",
         )
     return tuple(int(v) for v in values)
-
-
-def _elastic(layer: Layer, graph: Graph, decision: Decision) -> frozenset[str]:
-    """The tensors whose channels are the searched width. Raises `NascError` where a mask could not cut them."""
-    width = variable(decision.address)
-    elastic = {name for name, tensor in graph.shapes.items() if tensor.channels == width}
-    for name, tensor in graph.shapes.items():
-        if isinstance(tensor.channels, Expr) and name not in elastic:
-            raise _refused(
-                layer.address,
-                f"`{name}` has {tensor.channels} channels, more than a prefix of `{decision.address}`",
-                "give that width a number of its own",
-            )
-    if graph.output in elastic:
-        raise _refused(layer.address, f"`{decision.address}` is the width of its output", "search a hidden width")
-    for node in graph.nodes:
-        _check_node(layer, node, elastic, decision)
-    if not elastic:
-        raise _refused(layer.address, f"`{decision.address}` is not a width", "write it as a set `{a, b}`")
-    return frozenset(elastic)
-
-
-def _check_node(layer: Layer, node: Node, elastic: set[str], decision: Decision) -> None:
-    """Prefixes pass what works channel by channel, and convolutions and linear layers without groups."""
-    cut = any(name in elastic for name in node.inputs)
-    for key, value in node.attributes.items():
-        parts = value if isinstance(value, tuple) else (value,)
-        symbolic = any(variables(part) for part in parts if isinstance(part, Expr))
-        if symbolic and not (key == "groups" and cut and is_depthwise(node, elastic)):
-            raise _refused(
-                layer.address, f"`{decision.address}` sets the {key} of `{node.op}`", "write it as a set `{a, b}`"
-            )
-    grouped = node.op == "conv2d" and node.attributes["groups"] != 1 and not is_depthwise(node, elastic)
-    mixes = not PRIMITIVES[node.op].channelwise
-    if (cut or node.name in elastic) and (grouped or (mixes and node.op not in ("conv2d", "linear"))):
-        raise _refused(
-            layer.address,
-            f"`{decision.address}` is the width of channels that `{node.op}` mixes in groups or all together",
-            "write it as a set `{a, b}`",
-        )
-
-
-def is_depthwise(node: Node, elastic: set[str]) -> bool:
-    """Does a convolution have one filter for each channel of an elastic tensor, whatever its width?"""
-    groups = node.attributes.get("groups")
-    return node.op == "conv2d" and node.inputs[0] in elastic and node.name in elastic and isinstance(groups, Expr)

@@ -9,40 +9,20 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nasc.compiler.methods.others import (
-    FbnetOptions,
-    FigsOptions,
-    NetAdaptV2Options,
-    NssOptions,
-    RandomOptions,
-    TargetOptions,
-)
-from nasc.compiler.methods.prunet import PrunetOptions
+from nasc.compiler.methods.others import TargetOptions
+from nasc.compiler.methods.plugins import methods
 from nasc.compiler.methods.values import Optimizer, Options
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Span, did_you_mean
-
-METHODS: dict[str, type[Options]] = {
-    "prunet": PrunetOptions,
-    "fbnet": FbnetOptions,
-    "figs": FigsOptions,
-    "netadapt_v2": NetAdaptV2Options,
-    "nss": NssOptions,
-    "random": RandomOptions,
-}
-"""The options of each search method that a file may name."""
-
-RUNNABLE = ("prunet",)
-"""The methods that a search module can be made for."""
 
 BAD_VALUE, UNKNOWN_OPTION, UNKNOWN_NAME = "E0360", "E0361", "E0362"
 
 
 def read_section(section: syntax.Section, diagnostics: Diagnostics) -> Options | None:
     """The options that a section states; None where a mistake (added to `diagnostics`) leaves nothing to go by."""
-    model = TargetOptions if section.kind == "target" else METHODS.get(section.name)
+    model = TargetOptions if section.kind == "target" else _options_of(section.name)
     if model is None:
-        help = did_you_mean(section.name, METHODS) or f"methods: {', '.join(METHODS)}"
+        help = did_you_mean(section.name, methods()) or f"methods: {', '.join(methods())}"
         diagnostics.add(UNKNOWN_NAME, f"there is no search method `{section.name}`", section.name_span, help=help)
         return None
     before = len(diagnostics.errors)
@@ -56,6 +36,11 @@ def read_section(section: syntax.Section, diagnostics: Diagnostics) -> Options |
     return options if len(diagnostics.errors) == before else None
 
 
+def _options_of(name: str) -> type[Options] | None:
+    method = methods().get(name)
+    return method.options if method else None
+
+
 def _properties(properties: Iterable[syntax.Property], diagnostics: Diagnostics) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for prop in properties:
@@ -63,20 +48,22 @@ def _properties(properties: Iterable[syntax.Property], diagnostics: Diagnostics)
             diagnostics.add(BAD_VALUE, f"`{prop.name}` is given twice", prop.name_span)
             continue
         try:
-            values[prop.name] = _plain(prop.value)
-        except _NotPlainError as mistake:
+            values[prop.name] = plain_value(prop.value)
+        except NotPlainError as mistake:
             diagnostics.add(BAD_VALUE, f"`{prop.name}` cannot have this value", mistake.span, help=str(mistake))
     return values
 
 
-class _NotPlainError(Exception):
+class NotPlainError(Exception):
+    """A value that no option takes."""
+
     def __init__(self, span: Span, help: str) -> None:
         super().__init__(help)
         self.span = span
 
 
-def _plain(value: syntax.Value) -> Any:
-    """Numbers, words, tuples, `{first, last}` and dicts, as the models take them."""
+def plain_value(value: syntax.Value) -> Any:
+    """Numbers, words, tuples, `{first, last}` and dicts, as the models take them. Raises `NotPlainError`."""
     match value:
         case syntax.Number():
             return _number(value.value)
@@ -87,14 +74,14 @@ def _plain(value: syntax.Value) -> Any:
         case syntax.Operation(operator="-", left=None, right=syntax.Number(value=number)):
             return _number(-number)
         case syntax.ValueSet():
-            return tuple(_plain(member) for member in value.members)
+            return tuple(plain_value(member) for member in value.members)
         case syntax.Range(step=None):
-            return {"first": _plain(value.first), "last": _plain(value.last)}
+            return {"first": plain_value(value.first), "last": plain_value(value.last)}
         case syntax.Call(arguments=()):
             if not value.properties:
                 return value.name
-            return {"kind": value.name, **{prop.name: _plain(prop.value) for prop in value.properties}}
-    raise _NotPlainError(value.span, "options are numbers, words, sets `{a, b}`, ranges `a .. b` and `rmsprop { … }`")
+            return {"kind": value.name, **{prop.name: plain_value(prop.value) for prop in value.properties}}
+    raise NotPlainError(value.span, "options are numbers, words, sets `{a, b}`, ranges `a .. b` and `rmsprop { … }`")
 
 
 def _number(value: Fraction) -> int | float:

@@ -38,6 +38,11 @@ ScheduleField = Annotated[Schedule, BeforeValidator(_schedule)]
 Sweep = Annotated[tuple[FiniteFloat, ...], BeforeValidator(_sweep), Field(min_length=1, max_length=1000)]
 """A set, one run for each of its values, or a single number."""
 
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...], BeforeValidator(_sweep), Field(min_length=1, max_length=1000)
+]
+"""A set of seeds, one run for each, or a single one."""
+
 
 def _optimizer(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
@@ -46,13 +51,21 @@ def _optimizer(value: Any) -> Any:
 class Optimizer(Options):
     """`rmsprop { rate 0.002  decay 1e-5 }`. `rate` follows a cosine down to 0 over all epochs; `decay` is L2.
 
-    `momentum` is RMSprop's and SGD's momentum, and Adam's first beta.
+    `momentum` is RMSprop's and SGD's momentum, and Adam's first beta; `squares` is RMSprop's decay of the squared
+    gradients, and Adam's second beta; `epsilon` is added to their root.
     """
 
     kind: Literal["rmsprop", "sgd", "adam", "adamw"]
     rate: FiniteFloat | None = Field(None, gt=0)
     decay: FiniteFloat | None = Field(None, ge=0)
     momentum: FiniteFloat | None = Field(None, ge=0, lt=1)
+    squares: FiniteFloat | None = Field(None, gt=0, lt=1)
+    epsilon: FiniteFloat | None = Field(None, gt=0)
+
+    def completed(self, **values: float) -> Optimizer:
+        """With these values where none are given."""
+        missing = {name: value for name, value in values.items() if getattr(self, name) is None}
+        return self.model_copy(update=missing)
 
 
 OptimizerField = Annotated[Optimizer, BeforeValidator(_optimizer)]

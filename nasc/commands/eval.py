@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,12 +19,20 @@ from nasc.commands.common import PATH, example, file_argument, format_option, pr
 @click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the data's random split.")
+@click.option("--crop", type=click.FloatRange(0.1, 1), default=1.0, show_default=True, help="Central part looked at.")
+@click.option(
+    "--class-fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Part of the classes that is taken.",
+)
 @format_option
-def command(file: Path, weights: Path, data: str, split: str, batch: int, device: str, seed: int, form: str) -> None:
+def command(file: Path, weights: Path, data: str, form: str, **settings: Any) -> None:
     """Measure how well the one network of FILE classifies images."""
     from nasc.runtime.train_file import evaluate_file
 
-    result = evaluate_file(file, weights, data, split=split, batch=batch, device=device, seed=seed)
+    result = evaluate_file(file, weights, data, **settings)
     if form == "json":
         print_json(asdict(result))
         return

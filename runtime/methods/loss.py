@@ -16,6 +16,11 @@ def cost_term(cost: Tensor, alpha: float, beta: float) -> Tensor:
     return alpha * cost.clamp(min=math.e).log() ** beta
 
 
+def total_loss(cross_entropy: float, cost: float, alpha: float, beta: float) -> float:
+    """Eq. 2 of one network: cross_entropy + alpha * log(cost)^beta, with the same lower end."""
+    return cross_entropy + alpha * math.log(max(cost, math.e)) ** beta
+
+
 def threshold_at(first: float, last: float, epoch: int, warmup: int, epochs: int) -> float:
     """Eq. 6: the threshold of epoch `epoch` (1 to `epochs`), which lies after the warm-up."""
     return first + (last - first) * (epoch - warmup) / (epochs - warmup)

@@ -1,0 +1,119 @@
+"""What a search is given and what it hands back: the interface of the run-time half of a search method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from nasc.compiler.elaborate import Space
+from nasc.compiler.ir import Network
+from nasc.compiler.member import Member
+from nasc.compiler.methods.plugins import Method
+from nasc.dsl.loader import Module
+from nasc.runtime.data import DataSplits
+from nasc.runtime.precision import Amp
+from nasc.runtime.progress import Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a generated search module knows: its space, its SuperNet where the method has one, and the options of the
+    file's search section."""
+
+    space: str
+    space_hash: str
+    folder: Path
+    supernet: type[nn.Module] | None
+    input_shape: tuple[int, int, int]
+    classes: int
+    method: str
+    options: dict[str, Any]
+
+
+class Settings(BaseModel):
+    """What a user says beside the method's options.
+
+    `steps` cuts each part of an epoch short: a trial. `warmup_from` is the checkpoint of another run's warm-up, to go
+    on from; `data_seed` then draws the same training images as that run. `until_warmup` stops where warm-up ends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    out: Path | None = None
+    table: Path | None = None
+    steps: int | None = Field(None, ge=1)
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    workers: int = Field(0, ge=0)
+    amp: Amp = "auto"
+    tensorboard: bool = False
+    warmup_from: Path | None = None
+    data_seed: int | None = Field(None, ge=0)
+    until_warmup: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """The space that is searched: as text, elaborated, and as a network."""
+
+    module: Module
+    space: Space
+    network: Network
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a method's `search` works with; `identity` says which run it is, for its checkpoints."""
+
+    job: Job
+    method: Method
+    options: Any
+    settings: Settings
+    source: Source
+    data: DataSplits
+    device: torch.device
+    out: Path
+    progress: Progress
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a search.
+
+    `cost` (in `unit`), `loss` and `cross_entropy` are of the run's last epoch, or of the member where members are
+    compared; `details` goes into result.json. `state` makes the state dict of the member's `model.py`, of the member's
+    network. `member` is None where the search was to stop before its end.
+    """
+
+    member: Member | None
+    cost: float
+    unit: str
+    loss: float
+    cross_entropy: float
+    epochs: int
+    seconds: float
+    details: dict[str, Any]
+    state: Callable[[Network], dict[str, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found: `best` is the found network's file where one was written, `accuracy` that of the network
+    with the weights it comes with, on the validation images."""
+
+    cost: float
+    unit: str
+    loss: float
+    cross_entropy: float
+    accuracy: float | None
+    best: Path | None
+    details: dict[str, Any]
