@@ -24,12 +24,13 @@ def manifest_of(network: Network, targets: Sequence[Target] = ()) -> Manifest:
     """
     entries: dict[str, _Entry] = {}
     known: dict[int, tuple[str, Block]] = {}
+    shared = {decision.address: decision for decision in network.shared}
     for layer in layers_of(network):
         for number, variant in enumerate(layer.variants):
             if not variant.graph.nodes:
                 continue
             if id(variant) not in known:
-                block = canonical(variant)
+                block = canonical(variant, shared)
                 known[id(variant)] = (entry_key(block.graph), block)
             key, block = known[id(variant)]
             entries.setdefault(key, _Entry(key, variant.block, block.graph)).add(layer.address, number, block)
@@ -58,8 +59,11 @@ class Block:
     decisions: tuple[Decision, ...]
 
 
-def canonical(variant: Variant) -> Block:
-    """The variant's graph with its nodes called `n1`, …, its decisions `w1`, … and inputs beside `in` `in2`, …."""
+def canonical(variant: Variant, shared: Mapping[str, Decision]) -> Block:
+    """The variant's graph with its nodes called `n1`, …, its decisions `w1`, … and inputs beside `in` `in2`, ….
+
+    `shared` are the network's: the width of an input may be one that the variant itself does not take.
+    """
     graph = variant.graph
     read = {name for node in graph.nodes for name in node.inputs}
     inputs = [name for name in graph.inputs if name in read]
@@ -72,8 +76,9 @@ def canonical(variant: Variant) -> Block:
         nodes=tuple(_renamed(node, names, widths) for node in graph.nodes),
         output=names.get(graph.output, graph.output),
     )
-    domains = {d.address: d for d in variant.decisions}
-    domains |= {a: Decision(address=a, domain=d, ordered=True) for a, d in variant.shared.items() if a not in domains}
+    domains = dict(shared)
+    domains |= {a: Decision(address=a, domain=d, ordered=True) for a, d in variant.shared.items()}
+    domains |= {d.address: d for d in variant.decisions}
     return Block(renamed, tuple(domains[address] for address in order))
 
 

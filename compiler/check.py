@@ -43,8 +43,16 @@ def check(module: Module) -> Checked:
         space = elaborate(module.space, module.blocks, found)
         if space is not None:
             check_effects(space, module.blocks, found)
+            _check_methods(space, module, found)
     found.found.sort(key=lambda d: d.severity == "warning")
     return Checked(module, space, found)
+
+
+def _check_methods(space: Space, module: Module, found: Diagnostics) -> None:
+    if module.searches and not found.errors:
+        from nasc.compiler.check_methods import check_methods
+
+        check_methods(space, module.searches, found)
 
 
 def _static(module: Module) -> list[Diagnostic]:

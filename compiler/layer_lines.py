@@ -189,8 +189,8 @@ def _merged_values(
 def _merged_value(a: syntax.Value, b: syntax.Value, choose: bool) -> syntax.Value | None:
     """One value for either of two: inside calls of one operator, as a set, or if we may `choose`, as a `one of`."""
     if isinstance(a, syntax.Call) and isinstance(b, syntax.Call) and (a.name, a.arguments) == (b.name, b.arguments):
-        given = [{p.name: p.value for p in call.properties} for call in (a, b)]
-        values = _merged_values(*given, choose)
+        one, two = ({p.name: p.value for p in call.properties} for call in (a, b))
+        values = _merged_values(one, two, choose)
         if values is not None:
             return replace(a, properties=tuple(property_of(k, v, a.span) for k, v in values.items()))
     members = (*_members(a), *_members(b))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Expr, Rational
 from nasc.compiler.layer_lines import Alternative, first_only, property_of
 from nasc.compiler.layers import LayerText
 from nasc.compiler.substitution import Lets, Substitution, is_open
+from nasc.compiler.trellis import State
 from nasc.compiler.world import dotted
 from nasc.dsl import syntax
 
@@ -31,10 +33,13 @@ class LayerWriter:
 
     def channels(self, address: str) -> Rational | None:
         """The channels that a layer takes in, where they are the same in all members."""
-        slot = next(s for s in self.space.trellis.slots if s.address == address)
-        widths = {state.current.channels for state in slot.edges if not state.done}
-        width = widths.pop()
-        return None if widths or isinstance(width, Expr) else width
+        widths = {state.current.channels for state in self._states[address] if not state.done}
+        width = next(iter(widths))
+        return None if len(widths) > 1 or isinstance(width, Expr) else width
+
+    @cached_property
+    def _states(self) -> dict[str, Collection[State]]:
+        return {slot.address: slot.edges for slot in self.space.trellis.slots}
 
     def untouched(self, text: LayerText) -> Alternative:
         """A layer as the space has it, with what its stage leaves open and its row gives."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from nasc.compiler.decided_values import plain_number
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
 from nasc.compiler.idle import without_idle
@@ -16,7 +17,7 @@ from nasc.compiler.ir import Network, Variant
 from nasc.compiler.layer_lines import Line, gathered
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
-from nasc.compiler.substitution import Decided, Substitution, is_open, plain_number
+from nasc.compiler.substitution import Decided, Substitution, is_open
 from nasc.compiler.values import SpaceScope
 from nasc.dsl import syntax
 from nasc.dsl.loader import Module

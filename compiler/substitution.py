@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from nasc.compiler.decided_values import as_domain, narrowed_value, plain_number, ratio_value
 from nasc.compiler.domain import Domain
-from nasc.compiler.expr import Rational, exact
+from nasc.compiler.expr import Rational
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.world import dotted, source_text
 from nasc.dsl import syntax
-from nasc.dsl.diagnostics import Span
 from nasc.dsl.walk import mentions
 
 Decided = Mapping[str, "Rational | str"]
@@ -24,37 +24,6 @@ Whole = Callable[[syntax.Value, bool], Domain | None]
 """The values that a range or an interval (True: of a ratio) has in the space; None where they cannot be told."""
 Blocks = Mapping[str, syntax.Block]
 Lets = Mapping[str, syntax.Let]
-
-
-def plain_number(value: Rational, span: Span) -> syntax.Number:
-    return syntax.Number(span=span, value=Fraction(value), text=str(value))
-
-
-def narrowed_value(domain: Domain, span: Span, ordered: bool = True) -> syntax.Value:
-    """What is left of a decision, as it is written: a number, `1152 .. 1184 step 32`, or a set."""
-    numbers = tuple(plain_number(v, span) for v in ((domain.first,) if domain.size == 1 else domain.listed))
-    if domain.size == 1:
-        return numbers[0]
-    if ordered and not numbers:
-        step = plain_number(domain.step, span) if domain.step != 1 else None
-        first, last = plain_number(domain.first, span), plain_number(domain.last, span)
-        return syntax.Range(span=span, first=first, last=last, step=step)
-    return syntax.ValueSet(span=span, members=tuple(plain_number(v, span) for v in domain))
-
-
-def ratio_value(widths: Domain, channels: Rational, span: Span) -> syntax.Value:
-    """Widths left of a ratio's interval, as exact multiples of the input's channels: `160/24`."""
-
-    def ratio(width: Rational) -> syntax.Operation:
-        left, right = plain_number(width, span), plain_number(channels, span)
-        return syntax.Operation(span=span, operator="/", left=left, right=right)
-
-    if widths.size == 1:
-        return ratio(widths.first)
-    if widths.listed:
-        return syntax.ValueSet(span=span, members=tuple(map(ratio, widths)))
-    low, high = ratio(widths.first), ratio(widths.last)
-    return syntax.Interval(span=span, low=low, high=high, open_low=False, open_high=False)
 
 
 def is_open(value: syntax.Value, blocks: Blocks, lets: Lets, depth: int = 0) -> bool:
@@ -98,13 +67,6 @@ def _block_is_open(name: str, given: frozenset[str], blocks: Blocks, lets: Lets,
         p.default is not None and p.name not in given and is_open(p.default, blocks, {}, depth)
         for p in block.parameters
     )
-
-
-def _as_domain(found: Rational | str | Domain) -> Domain:
-    if isinstance(found, Domain):
-        return found
-    value = exact(Fraction(found))
-    return Domain.grid(value, value)
 
 
 @dataclass(frozen=True)
@@ -151,7 +113,7 @@ class Substitution:
         found = self.found(address)
         if found is None or (isinstance(found, Domain) and self.whole(value, False) == found):
             return value
-        return narrowed_value(_as_domain(found), value.span)
+        return narrowed_value(as_domain(found), value.span)
 
     def _member(self, value: syntax.ValueSet, address: str) -> syntax.Value:
         found = self.found(address)
@@ -259,9 +221,9 @@ class Substitution:
         if is_ratio and found is not None and not (isinstance(found, Domain) and self.whole(value, True) == found):
             width = self._width_parameter(self.blocks[block], key)
             if width is not None:
-                into[width] = narrowed_value(_as_domain(found), value.span)
+                into[width] = narrowed_value(as_domain(found), value.span)
             elif self.channels:
-                into[key] = ratio_value(_as_domain(found), self.channels, value.span)
+                into[key] = ratio_value(as_domain(found), self.channels, value.span)
             return
         decided = value if is_ratio else self.value(value, address)
         if found is not None or not isinstance(decided, syntax.ValueSet | syntax.Range | syntax.Interval):

@@ -18,8 +18,7 @@ from nasc.compiler.count import count_members
 from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.lower_torch import model_source
 from nasc.compiler.methods.others import TargetOptions
-from nasc.compiler.methods.plugins import methods, runnable
-from nasc.compiler.methods.relax import relax
+from nasc.compiler.methods.plugins import OWN
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
 from nasc.dsl.diagnostics import NascError
@@ -41,7 +40,8 @@ def page() -> str:
     parts = [HEAD, _section("Commands", "command", dict.fromkeys(COMMANDS, True), tests)]
     engines: tuple[str, ...] = get_args(TargetOptions.model_fields["engine"].annotation)
     parts.append(_section("Engines", "engine", {name: name in ENGINES for name in engines}, tests))
-    parts.append(_section("Search methods", "method", {name: name in runnable() for name in methods()}, tests))
+    methods = {name: bool(method.search) for name, method in OWN.items()}
+    parts.append(_section("Search methods", "method", methods, tests))
     parts.append(_spaces(tests))
     return "\n".join(parts)
 
@@ -105,7 +105,8 @@ def compiles(path: Path) -> bool:
             model_source(network)
         else:
             method, _ = method_options(checked, None)
-            supernet_source(network, (method.relax or relax)(network), method)
+            if method.relax is not None:
+                supernet_source(network, method.relax(network), method)
     except NascError:
         return False
     return True

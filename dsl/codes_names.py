@@ -222,4 +222,12 @@ NAMES = {
         "Write one of those that are listed.",
         space("stage s conv { kernel {3, 5} } -> 8") + "\nsearch prunnet { epochs 3 }\n",
     ),
+    "E0363": CodeInfo(
+        "an option that does not suit the space",
+        "The value would do for another space, but not for this one. PruNet removes candidates less probable than a "
+        "threshold, and each of a layer's N candidates begins with a probability of 1 / N: a first threshold above "
+        "that would remove all of them before anything was learned.",
+        "Write the value that is named.",
+        space("stage s conv { kernel {1, 3, 5} } -> 8") + "\nsearch prunet { threshold 0.4 .. 0.6 }\n",
+    ),
 }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_JSON = 4 << 20
 _LARGEST = 1e300
+_LAST_GLYPH = 0x52F
+"""Up to here, Latin, Greek and Cyrillic, matplotlib's own font has the letters."""
 _STYLE = (
     "body{font:15px system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .9em .25em 0;text-align:left;"
@@ -93,8 +95,8 @@ def svg_of(figure: Figure) -> str:
 
 def plain(name: object) -> str:
     """A name as a picture shows it: matplotlib would read dollars as mathematics, and SVG has no control characters."""
-    text = str(name)[:60].replace("$", "").encode("ascii", "replace").decode()
-    return "".join(letter for letter in text if letter.isprintable())
+    text = str(name)[:60].replace("$", "")
+    return "".join(letter if ord(letter) <= _LAST_GLYPH else "?" for letter in text if letter.isprintable())
 
 
 def is_number(value: object) -> bool:

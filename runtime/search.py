@@ -79,16 +79,19 @@ class _Numbers(click.ParamType[tuple[int | float, ...]]):
 def search_command(job: Job) -> click.Command:
     """The command of a search module; what it is not told it takes from the file's search section."""
     method = find_method(job.method)
-    program = f"python {shown(job.folder)}/search.py"
-    lines = [f"{program} --data synthetic --cost macs --steps 1"]
-    if "warmup" in method.options.model_fields:
-        lines.append(f"{program} --data digits --cost macs --alpha 0.2,0.6 --retrain 20 --out sweep")
+    program, names = f"python {shown(job.folder)}/search.py", _option_names(method.options)
+    lines = (
+        f"{program} --data synthetic --cost macs --steps 1",
+        f"{program} --data digits --cost macs --alpha 0.2,0.6 --retrain 20 --out sweep",
+    )
+    several = "--alpha, --lambda or --seed" if "lambda" in names else "--alpha or --seed"
+    warmup = ", from one warm-up" if "warmup" in names else ""
     return click.Command(
         "search",
-        params=[*_section_options(_option_names(method.options)), *_setting_options()],
+        params=[*_section_options(names), *_setting_options("warmup" in names)],
         callback=lambda **given: _run(job, given),
-        help=f"Search the space `{job.space}` by {method.about}.\n\nSeveral values of --alpha, --lambda or --seed "
-        "(between commas, or as sets in the file) make a sweep: all combinations, from one warm-up.",
+        help=f"Search the space `{job.space}` by {method.about}.\n\nSeveral values of {several} "
+        f"(between commas, or as sets in the file) make a sweep: all combinations{warmup}.",
         epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines),
     )
 
@@ -119,14 +122,15 @@ def _section_options(names: list[str]) -> list[click.Parameter]:
     return [*(option for name, option in found.items() if name in names), every]
 
 
-def _setting_options() -> list[click.Parameter]:
+def _setting_options(warmup: bool) -> list[click.Parameter]:
     path = click.Path(path_type=Path)
+    from_warmup = click.Option(["--warmup-from"], type=path, metavar="FILE", help="Start from another run's warmup.pt.")
     return [
         click.Option(["--data"], help="digits, fashion, fashion:DIR, synthetic, a folder, or package.module:function."),
         click.Option(["--out"], type=path, metavar="RUN", help="The run's folder."),
         click.Option(["--table"], type=path, help="Latency table, made by `nasc profile`."),
         click.Option(["--resume"], is_flag=True, help="Go on with the run or sweep in RUN."),
-        click.Option(["--warmup-from"], type=path, metavar="FILE", help="Start from another run's warmup.pt."),
+        *([from_warmup] if warmup else []),
         click.Option(
             ["--retrain"], type=click.IntRange(min=1), metavar="EPOCHS", help="Train a sweep's winners from scratch."
         ),
@@ -170,7 +174,7 @@ def _run(job: Job, given: dict[str, Any]) -> None:
         return
     if retraining is not None:
         raise NascError("--retrain is for sweeps", help="`nasc train RUN/best.nas` trains one network")
-    _report(search(job, options, settings))
+    _report(job, search(job, options, settings))
 
 
 def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
@@ -178,15 +182,17 @@ def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
     changes = dict(read_option(text, find_method(job.method).options) for text in given.pop("sets"))
     changes |= {name.rstrip("_"): value for name, value in given.items() if value is not None}
     if trial:
-        short = {"epochs": 1, **({"warmup": 0} if "warmup" in _option_names(find_method(job.method).options) else {})}
+        names = _option_names(find_method(job.method).options)
+        short = {name: value for name, value in (("epochs", 1), ("warmup", 0)) if name in names}
         changes = {"batch": TRIAL_BATCH, **changes, **short}
     return changes
 
 
-def _report(result: SearchResult) -> None:
-    accuracy = "" if result.accuracy is None else f"; accuracy with its inherited weights {result.accuracy:.1%}"
+def _report(job: Job, result: SearchResult) -> None:
+    inherited, whose = (" with its inherited weights", "SuperNet's ") if job.supernet is not None else ("", "")
+    accuracy = "" if result.accuracy is None else f"; accuracy{inherited} {result.accuracy:.1%}"
     click.echo(
-        f"found: {amount(result.cost)} {result.unit}; SuperNet's loss {result.loss:.4f}, "
+        f"found: {amount(result.cost)} {result.unit}; {whose}loss {result.loss:.4f}, "
         f"cross-entropy {result.cross_entropy:.4f}{accuracy}"
     )
     if result.best is not None:

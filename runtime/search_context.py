@@ -59,6 +59,10 @@ class Settings(BaseModel):
     data_seed: int | None = Field(None, ge=0)
     until_warmup: bool = False
 
+    def split_seed(self, options: Any) -> int:
+        """The seed that the images are split by: a method's options have that of the run."""
+        return int(options.seed) if self.data_seed is None else self.data_seed
+
 
 @dataclass(frozen=True)
 class Source:

@@ -48,10 +48,10 @@ _MAX_BYTES = 64 << 20
 def options_of(job: Job, changes: dict[str, Any]) -> Any:
     """The job's options with changes. Fewer epochs keep the share of the warm-up. Raises `NascError`."""
     model = find_method(job.method).options
-    given = {**job.options, **changes}
-    if "epochs" in changes and "warmup" not in changes and "warmup" in job.options:
+    given, epochs = {**job.options, **changes}, changes.get("epochs")
+    if isinstance(epochs, int) and "warmup" not in changes and "warmup" in job.options:
         before: Any = model.model_validate(job.options)
-        given["warmup"] = before.warmup * int(changes["epochs"]) // before.epochs
+        given["warmup"] = before.warmup * epochs // before.epochs
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def data_of(job: Job, options: Any, settings: Settings) -> DataSplits:
         settings.data,
         input_shape=job.input_shape,
         classes=job.classes,
-        seed=options.seed if settings.data_seed is None else settings.data_seed,
+        seed=settings.split_seed(options),
         augment=options.augment,
         magnitude=options.magnitude,
         deviation=options.deviation,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.precision import precision_of
 from nasc.runtime.progress import Progress, amount, duration
+from nasc.runtime.run_identity import changed_settings, require_same_run, run_of
 from nasc.runtime.search_context import Settings
 from nasc.runtime.search_optimizers import forget, make_optimizer
 from nasc.runtime.seeds import derive_seed, derived_generator
@@ -74,17 +74,13 @@ class SearchRun:
         self.method, self.data, self.options, self.device = method, data, options, device
         self.progress, self.settings, self.limit = progress, settings, settings.steps
         self.supernet: nn.Module = method.supernet
-        parts = split_at_random(data.train, (options.split, 1 - options.split), self._data_seed())
+        parts = split_at_random(data.train, (options.split, 1 - options.split), settings.split_seed(options))
         self.parts: tuple[Images, Images] = (parts[0], parts[1])
         self.precision = precision_of(settings.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
         self.last: dict[str, Any] = {}
         self._make_optimizers()
-
-    def _data_seed(self) -> int:
-        seed = self.settings.data_seed
-        return self.options.seed if seed is None else seed
 
     def _make_optimizers(self) -> None:
         self.optimizers = {
@@ -214,10 +210,12 @@ class SearchRun:
         entropy = functional.cross_entropy(logits.float(), labels)
         loss = self.method.loss(entropy)
         optimizer.zero_grad()
-        # The cost does not depend on the weights.
-        self.scaler.scale(loss if phase.architecture else entropy).backward()
-        self.scaler.step(optimizer)
-        self.scaler.update()
+        # The cost does not depend on the weights; where all is decided, nothing depends on architecture weights.
+        target = loss if phase.architecture else entropy
+        if target.requires_grad:
+            self.scaler.scale(target).backward()
+            self.scaler.step(optimizer)
+            self.scaler.update()
         if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
             for parameter in self.method.after_step(self._progress(phase, step)):
                 self.optimizers[True].state.pop(parameter, None)
@@ -284,24 +282,19 @@ class SearchRun:
 
     def _which(self, identity: dict[str, Any]) -> dict[str, Any]:
         """What a resumed run may not change."""
-        options = self.options.model_dump(mode="json", by_alias=True)
-        return {**identity, "data": self.data.name, "data_seed": self._data_seed(), **options}
+        return run_of(identity, self.data.name, self.settings, self.options)
 
     def restore(self, path: Path, identity: dict[str, Any]) -> None:
         """Go on from a checkpoint. Raises `NascError` if it is damaged or of another run."""
-        state, which = checkpoint.load(path, KIND, VERSION), self._which(identity)
-        if changed := _changed(path, state, which, tuple(which)):
-            raise NascError(
-                f"the run in {path.parent} was started with other settings: {', '.join(changed)}",
-                help="resume it with the settings it was started with, or name another folder",
-            )
+        state = checkpoint.load(path, KIND, VERSION)
+        require_same_run(path, state, self._which(identity))
         self._take(path, state)
 
     def restore_warmup(self, path: Path, identity: dict[str, Any]) -> None:
         """Go on from where another run's warm-up ended. Raises `NascError` if this run's would have been another."""
         state, which = checkpoint.load(path, KIND, VERSION), self._which(identity)
         names = tuple(n for n in which if n in (*identity, "data", "data_seed", *_WARMUP_OPTIONS))
-        changed = _changed(path, state, which, names)
+        changed = changed_settings(path, state, which, names)
         if changed or state.get("epoch") != self.options.warmup:
             found = ", ".join(changed) or f"{state.get('epoch')} epochs"
             raise NascError(
@@ -348,23 +341,6 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: Stat
                 checkpoint.save(path, run.state(identity), KIND, VERSION)
         finally:
             run.progress.stop()
-
-
-def _changed(path: Path, state: dict[str, Any], which: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """What was other, with the value it had."""
-    before = state.get("run")
-    if not isinstance(before, dict):
-        raise NascError(f"the checkpoint {path} is not one of this search: it does not say of which run it is")
-    return list(_differences(before, {name: which[name] for name in names}))
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    for name, value in now.items():
-        old = before.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            yield from (f"{name} {key} {old.get(key)}" for key in value if old.get(key) != value[key])
-        elif old != value:
-            yield f"{name} {old[0] if isinstance(old, list) and len(old) == 1 else old}"
 
 
 def _epoch_line(record: dict[str, Any], done: int, epochs: int, unit: str) -> str:

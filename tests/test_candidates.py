@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nasc.compiler.check import check
 from nasc.compiler.cost import cost_of
 from nasc.compiler.expr import (
     Size,
@@ -25,6 +26,7 @@ from nasc.compiler.expr import (
     parse_size,
     variable,
 )
+from nasc.compiler.ir import Variant
 from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.lower_torch import model_source
 from nasc.compiler.methods.elastic import NotElastic, elastic_of
@@ -33,6 +35,7 @@ from nasc.compiler.methods.relax import RelaxedLayer, relax
 from nasc.compiler.network import network_of
 from nasc.compiler.width_text import width_text
 from nasc.dsl.diagnostics import NascError
+from nasc.dsl.loader import load
 from nasc.runtime.costs import formula_costs
 from nasc.runtime.supernet import Prunode, StochasticLayer, stochastic_layers
 from tests.spaces import in_space, module_of, space_of
@@ -148,6 +151,10 @@ def generated(items: str) -> tuple[str, tuple[RelaxedLayer, ...]]:
     network = network_of(space_of(space_text(items)))
     layers = relax(network)
     return supernet_source(network, layers, find_method("prunet")), layers
+
+
+def variant_of(layer: str) -> Variant:
+    return network_of(space_of(space_text(f" stage s {layer}"))).stages[0].layers[0].variants[0]
 
 
 def supernet_of(items: str) -> nn.Module:
@@ -290,7 +297,6 @@ REFUSED = {
     ),
     "its output": ("irb { kernel 3  hidden 8 } -> 8 .. 16 step 8", "shared between layers, or is the width of a stage"),
     "not a width": ("resnext { hidden 16  share 2 .. 4 step 2 } -> 4", "`share` is not a width"),
-    "another setting": ("conv { kernel 3  norm bn { eps 1 .. 2 } } -> 4", "sets the eps of `bn`"),
     "more weights": (
         "opposite { hidden 8 .. 32 step 8 } -> 4",
         "with `hidden` 8, `conv2d_2` has more weights than wit",
@@ -317,9 +323,17 @@ def test_other_ranges_are_refused_at_their_layer(name: str) -> None:
 )
 def test_widths_that_do_not_fit_the_largest(layer: str, widths: tuple[int, ...], words: str) -> None:
     """Such widths do not get through the elaborator; a compiled space may come from elsewhere."""
-    (variant,) = network_of(space_of(space_text(f" stage s {layer}"))).stages[0].layers[0].variants
     with pytest.raises(NotElastic, match=words):
-        elastic_of(variant.graph, "hidden", widths)
+        elastic_of(variant_of(layer).graph, "hidden", widths)
+
+
+def test_a_setting_that_follows_the_width_is_refused() -> None:
+    variant = variant_of("irb { kernel 3  hidden 8 .. 16 } -> 4")
+    first, *others = variant.graph.nodes
+    kernel = first.model_copy(update={"attributes": {**first.attributes, "kernel": (variable("hidden"), 1)}})
+    graph = variant.graph.model_copy(update={"nodes": (kernel, *others)})
+    with pytest.raises(NotElastic, match="`hidden` sets the kernel of `conv2d`"):
+        elastic_of(graph, "hidden", (8, 16))
 
 
 def test_widths_that_do_not_divide_into_the_groups_are_refused_before() -> None:
@@ -404,7 +418,8 @@ LAYERS = {
         {"s.1": (1, False), "t.1": (1, False)},
     ),
     "one block, two formulas": (
-        "stage s one of { resnext { hidden 8 .. 24 step 8  share 4 }  resnext { hidden 8 .. 24 step 8  share 8 } } -> 4",
+        "stage s one of {"
+        "  resnext { hidden 8 .. 24 step 8  share 4 }  resnext { hidden 8 .. 16 step 8  share 8 } } -> 4",
         {"s.1": (2, False)},
     ),
 }
@@ -432,7 +447,7 @@ def test_layers_of_any_make(name: str) -> None:
 
 
 def test_candidates_of_one_block_are_each_their_own() -> None:
-    """One class for both formulas, or for both searched widths, would give one of them the other's groups or channels."""
+    """One class for both formulas, or for both searched widths, would give one of them the other's."""
     for name in ("one block, two widths", "one block, two formulas"):
         source, layers = generated(f" {LAYERS[name][0]}")
         assert source.count("def forward(self, x: torch.Tensor, widths: Sequence[int])") == 2
@@ -445,3 +460,36 @@ def test_candidates_of_one_block_are_each_their_own() -> None:
             tensor.copy_(first_part(whole, tensor))
         x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
         torch.testing.assert_close(block(x, (16,))[0], small(x), rtol=1e-9, atol=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ the first threshold
+
+
+@pytest.mark.parametrize(
+    ("stage", "section", "place"),
+    [
+        ("conv { kernel {1, 3, 5}  act {relu, swish, relu6} } -> 8", "epochs 3", "prunet"),
+        ("conv { kernel {1, 3, 5} } -> 8", "epochs 3  threshold 0.334 .. 0.6", "threshold 0.334 .. 0.6"),
+        ("conv { kernel {1, 3, 5} } -> 8", "epochs 3  threshold 0.333 .. 0.6", None),
+        ("irb { kernel {3, 5}  hidden 8 .. 80 step 8 } -> 8", "threshold 0.5 .. 0.6", None),
+        ("conv { kernel 3 } -> 8", "threshold 0.9 .. 0.9", None),
+        # PruNet is not for this space at all: a compilation with it would say so.
+        ("conv { kernel {1, 3, 5} } -> 8 .. 16 step 8", "threshold 0.9 .. 0.9", None),
+    ],
+)
+def test_a_first_threshold_that_removes_everything_is_reported_at_its_place(
+    stage: str, section: str, place: str | None
+) -> None:
+    text = space_text(f" stage s {stage}") + f"search prunet {{ {section} }}\n"
+    found = check(load("test.nas", text)).diagnostics.found
+    if place is None:
+        assert not found
+        return
+    ((diagnostic,), count) = found, 9 if place == "prunet" else 3
+    assert diagnostic.code == "E0363" and diagnostic.span is not None
+    assert text[diagnostic.span.start : diagnostic.span.end] == place
+    assert f"layer `s.1` has {count} candidates" in diagnostic.message
+    mended = re.search(r"threshold [\d.]+ \.\. [\d.]+", diagnostic.help or "")
+    assert mended is not None
+    again = space_text(f" stage s {stage}") + f"search prunet {{ {mended.group()} }}\n"
+    assert not check(load("test.nas", again)).diagnostics.found

@@ -27,7 +27,7 @@ def test_digits_from_the_space_to_the_report(tmp_path: Path) -> None:
     assert best.count() == 1 and best.cost()["params"] == found.params
     assert nasc.load(tmp_path / "space" / "space.nas").contains(best).yes is True
     assert (tmp_path / "model.py").is_file() and (tmp_path / "model.onnx").is_file()
-    assert (tmp_path / "report.html").read_text().count("data:image/svg+xml") == 3
+    assert (tmp_path / "report.html").read_text().count("data:image/svg+xml") == 6
     before = _rows(tmp_path)
     again = run_demo(tmp_path, PLAN, said.append)  # everything is there: nothing is searched or trained once more
     assert [s.accuracy for s in again] == [found.accuracy, random.accuracy] and _rows(tmp_path) == before

@@ -268,12 +268,12 @@ def test_facts_of_published_networks(name: str, stages: list[tuple[Any, ...]]) -
 
 
 def test_facts_do_not_depend_on_names() -> None:
-    """Blocks of one's own: a gate is what is pooled and multiplied, whatever it is called and however it is written."""
+    """Blocks of one's own: a gate is what is pooled and multiplied, whatever it is called."""
     source = """nas 1
 block squeeze_excite -> filters { in | conv2d(7) -> filters }
 block gated -> filters {
   wide = in | conv2d(1) -> 24 | relu
-  mul(wide | global_pool | conv2d(9) -> 24 | sigmoid, wide) | conv2d(1) -> filters
+  mul(wide, wide | global_pool | conv2d(9) -> 24 | sigmoid) | conv2d(1) -> filters
 }
 block product -> filters { mul(in | conv2d(1 x 5) -> filters, in | conv2d(5 x 1) -> filters) }
 network small {
@@ -395,6 +395,8 @@ def test_a_sweep_s_table_and_picture(tmp_path: Path) -> None:
     assert lines[2].split()[-2:] == ["*", "front"] and lines[0].split()[-1] == "*"  # dearer and less accurate
     retrained, searched = plot_pareto(sweep).axes
     assert list(retrained.lines[0].get_xdata()) == [100.0] and list(searched.lines[0].get_xdata()) == [100.0, 5000.0]
+    sizes = {line.get_xdata()[0]: line.get_markersize() for line in searched.lines[1:]}
+    assert sizes[100.0] == sizes[5000.0] > sizes[6000.0]  # the winners
     assert retrained.get_xscale() == searched.get_xscale() == "log" and searched.get_yscale() == "linear"
     without = sweep.model_copy(update={"runs": tuple(r.model_copy(update={"accuracy": None}) for r in sweep.runs)})
     assert len(plot_pareto(without).axes) == 1 and "accuracy" not in sweep_table(without)

@@ -284,7 +284,9 @@ def test_warm_up_leaves_architecture_and_masks_alone(job: Job) -> None:
 def test_removed_weights_leave_the_optimizer(job: Job) -> None:
     method = prunet(job, epochs=4, warmup=0, batch=64)
     data = load_data("synthetic:128", input_shape=(1, 8, 8), classes=10)
-    search_run = SearchRun(method, data, method.options, torch.device("cpu"), SilentProgress(), Settings(data="x", steps=1))
+    search_run = SearchRun(
+        method, data, method.options, torch.device("cpu"), SilentProgress(), Settings(data="x", steps=1)
+    )
     for layer in method.layers.values():
         set_theta(layer, [9.0] + [0.0] * layer.count)
     search_run.run_epoch()

@@ -209,7 +209,7 @@ class _Structure:
         inputs = [each.tensor(name) for name in small.inputs]
         groups: Rational = small.attributes.get("groups", 1)
         for channels in (channels_of(inputs[0]), channels_of(small.output)):
-            if groups < 1 or channels % groups:
+            if groups < 1 or not isinstance(groups, int) or channels % groups:
                 raise self._refused(width, f"{channels} channels do not divide into {groups} groups")
         primitive = PRIMITIVES[node.op]
         stored = primitive.state(node, [found.tensor(name) for name in node.inputs])

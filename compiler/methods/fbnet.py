@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from nasc.compiler.methods.supernet import SupernetOptions, completed
+from nasc.compiler.methods.search_options import completed
+from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.compiler.methods.values import Optimizer, OptimizerField, Schedule, ScheduleField, Sweep
 
 
@@ -22,15 +23,16 @@ class FbnetOptions(SupernetOptions):
         10, ge=0, description="epochs that train the weights alone; printed 10 of 90 (FBNet), kept as a ratio"
     )
     batch: int = Field(192, ge=1, description="images a step; printed (FBNet)")
-    alpha: Sweep = Field((0.2,), description="weight of the cost; printed (FBNet)")
+    alpha: Sweep = Field((0.2,), description="weight of the cost; a set is a sweep; printed (FBNet)")
     combine: Literal["add", "multiply"] = Field(
         "add",
-        description="CE + alpha log(LAT)^beta (PruNet, eq. 2) or CE * alpha log(LAT)^beta (FBNet, eq. 2); the sum is "
-        "chosen, so that alpha means the same for all methods",
+        description="the loss: CE + alpha log(LAT)^beta (PruNet, eq. 2), or CE * alpha log(LAT)^beta (printed, FBNet, "
+        "eq. 2); the sum is chosen, so that alpha means the same for all methods",
     )
     temperature: ScheduleField = Field(
-        Schedule(first=5.0, last=5.0 * 0.956**80),
-        description="of Gumbel-Softmax, falling geometrically after warm-up; FBNet prints 5, times 0.956 an epoch",
+        Schedule(first=5.0, last=5.0 * 0.956**79),
+        description="of Gumbel-Softmax, geometrically from the first epoch after warm-up to the last; printed (FBNet) "
+        "as 5, times 0.956 an epoch: over 80 epochs that ends here",
     )
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="sgd"),
@@ -59,3 +61,9 @@ class FbnetOptions(SupernetOptions):
         if min(given.first, given.last) <= 0:
             raise ValueError("temperature must stay above 0")
         return given
+
+    @model_validator(mode="after")
+    def _loss_left(self) -> Self:
+        if self.combine == "multiply" and min(self.alpha) <= 0:
+            raise ValueError("alpha must be above 0 where the loss is a product: else nothing is left of it")
+        return self

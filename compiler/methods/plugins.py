@@ -2,12 +2,13 @@
 
 A method is a plug-in with two halves. The compile-time half is a `Method`; the run-time half a function that a search
 imports when it starts, so that compiling never loads torch. An installed package adds its own through an entry point
-of the group `nasc.methods` whose name is the method's and whose object is a `Method`.
+of the group `nasc.methods` whose name is the method's and whose object is a `Method`. It is imported when a file or a
+command names it and not before, so one that is broken is in nobody else's way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +20,7 @@ from nasc.compiler.methods.others import FigsOptions, NetAdaptV2Options, NssOpti
 from nasc.compiler.methods.prunet import PrunetOptions
 from nasc.compiler.methods.random_members import RandomOptions
 from nasc.compiler.methods.relax import RelaxedLayer, relax, relax_to_mixture, require_threshold
+from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.values import Options
 from nasc.dsl.diagnostics import NascError, did_you_mean
 
@@ -33,11 +35,11 @@ def _nothing(layers: tuple[RelaxedLayer, ...], options: Any) -> None:
 class Method:
     """A search method.
 
-    `options` models its section; `seeds`, `alpha`, `cost` and `class_fraction` are what every runnable method has.
-    `search` is the run-time half as `package.module:function`, which takes a `nasc.runtime.search_context.Context` and
-    returns an `Outcome`; empty for a method that cannot run yet. `relax` makes the SuperNet's candidates of a network
-    and raises `NascError` for a choice that it has no relaxation for; None for a method that needs no SuperNet.
-    `require` raises `NascError` where candidates and options do not go together.
+    `options` models its section; of a method that runs, it derives from `SearchOptions`. `search` is the run-time half
+    as `package.module:function`, which takes a `nasc.runtime.search_context.Context` and returns an `Outcome`; empty
+    for a method that cannot run yet. `relax` makes the SuperNet's candidates of a network and raises `NascError` for a
+    choice that it has no relaxation for; None for a method that needs no SuperNet. `require` raises `NascError` where
+    candidates and options do not go together.
     """
 
     name: str
@@ -52,7 +54,7 @@ def _prunet_threshold(layers: tuple[RelaxedLayer, ...], options: PrunetOptions) 
     require_threshold(layers, options.threshold.first)
 
 
-_OWN = (
+_METHODS = (
     Method(
         "prunet",
         "PruNet's tiered pruning",
@@ -73,41 +75,51 @@ _OWN = (
     Method("netadapt_v2", "NetAdaptV2", NetAdaptV2Options),
     Method("nss", "NSS", NssOptions),
 )
+OWN = {method.name: method for method in _METHODS}
+"""The methods of nasc itself, which an installed package cannot replace."""
 
 
-@cache
-def methods() -> dict[str, Method]:
-    """All methods by name: those of nasc first, then those of installed packages, which cannot replace them."""
-    found = {method.name: method for method in _OWN}
-    for name, method in _installed():
-        found.setdefault(name, method)
-    return found
-
-
-def _installed() -> Iterator[tuple[str, Method]]:
-    for point in entry_points(group=GROUP):
-        yield point.name, _loaded(point)
-
-
-def _loaded(point: EntryPoint) -> Method:
-    try:
-        method = point.load()
-    except Exception as error:  # whatever another package's import raises
-        raise NascError(f"the search method `{point.name}` ({point.value}) cannot be loaded: {error}") from error
-    if not isinstance(method, Method) or method.name != point.name:
-        raise NascError(f"the entry point `{point.name}` ({point.value}) of {GROUP} is no `Method` of that name")
-    return method
+def method_names() -> tuple[str, ...]:
+    """All names that `find_method` knows: those of nasc first, then those of installed packages."""
+    return (*OWN, *_installed())
 
 
 def find_method(name: str) -> Method:
-    """The method of a name. Raises `NascError` for an unknown one."""
-    method = methods().get(name)
-    if method is None:
-        help = did_you_mean(name, methods()) or f"methods: {', '.join(methods())}"
+    """The method of a name. Raises `NascError` for an unknown one, and for one that cannot be loaded."""
+    if name in OWN:
+        return OWN[name]
+    point = _installed().get(name)
+    if point is None:
+        names = method_names()
+        help = did_you_mean(name, names) or f"methods: {', '.join(names)}"
         raise NascError(f"there is no search method `{name}`", help=help)
-    return method
+    return _loaded(point)
 
 
 def runnable() -> tuple[str, ...]:
-    """The methods that a search module can be made for."""
-    return tuple(name for name, method in methods().items() if method.search)
+    """The names of the methods that a search module can be made for; those of installed packages are not tried."""
+    return (*(name for name, method in OWN.items() if method.search), *_installed())
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return {point.name: point for point in points if point.name not in OWN}
+
+
+@cache
+def _loaded(point: EntryPoint) -> Method:
+    place = f"the search method `{point.name}` ({point.value})"
+    try:
+        method = point.load()
+    except Exception as error:  # whatever another package's import raises
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise NascError(f"{place} cannot be loaded: {reason}", "mend or remove the package that adds it") from error
+    if not isinstance(method, Method) or method.name != point.name:
+        raise NascError(f"{place} is no `Method` of that name", help="docs/methods.md shows how to add a method")
+    if not (method.search and issubclass(method.options, SearchOptions)):
+        raise NascError(
+            f"{place} needs a run-time half, and options that derive from `SearchOptions`",
+            help="docs/methods.md shows how to add a method",
+        )
+    return method

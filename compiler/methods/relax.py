@@ -1,4 +1,4 @@
-"""How PruNet relaxes the choices of a network: each layer into candidates, a width under search into a Prunode.
+"""How methods relax the choices of a network: each layer into candidates, for PruNet a searched width into a Prunode.
 
 A kind of choice that the method has no relaxation for is an error that names the place.
 """
@@ -13,11 +13,13 @@ from nasc.compiler.concrete import INPUT, check_concrete
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Decision, Graph, Layer, Network, Variant
 from nasc.compiler.methods.elastic import Elastic, NotElastic, elastic_of
+from nasc.compiler.methods.values import OptionError
 from nasc.compiler.specialise import specialise
 from nasc.compiler.structure import used_inputs
 from nasc.dsl.diagnostics import NascError
 
 MOST_CANDIDATES = 64
+_CHAIN = "a SuperNet is a chain of stages; search with --method random"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
             raise _refused(
                 decision.address.removeprefix("@"),
                 f"the decision {decision.domain} is shared between layers, or is the width of a stage",
-                "PruNet searches the hidden width of a block only: give the shared one a single value",
+                "give the shared one a single value, or search with --method random",
             )
     return tuple(_relaxed(layer, masked) for layer in _layers(network))
 
@@ -76,10 +78,11 @@ def relax_to_mixture(network: Network) -> tuple[RelaxedLayer, ...]:
 
 
 def require_threshold(layers: tuple[RelaxedLayer, ...], first: float) -> None:
-    """Raise `NascError` where the first threshold would remove blocks before anything was learned (3.2.2)."""
+    """Raise `OptionError` where the first threshold would remove blocks before anything was learned (3.2.2)."""
     most = max(layers, key=lambda layer: len(layer.candidates), default=None)
     if most is not None and len(most.candidates) > 1 and first > 1 / len(most.candidates) + 1e-12:
-        raise NascError(
+        raise OptionError(
+            "threshold",
             f"the threshold starts at {first:g}, but layer `{most.address}` has {len(most.candidates)} candidates, "
             f"each with a probability of {1 / len(most.candidates):.3g}: all would fall at once",
             help=f"in `search prunet`, write `threshold {int(1000 / len(most.candidates)) / 1000:g} .. 0.55` or less",
@@ -89,17 +92,17 @@ def require_threshold(layers: tuple[RelaxedLayer, ...], first: float) -> None:
 def _layers(network: Network) -> Iterator[Layer]:
     for stage in network.stages:
         if stage.depth is not None and stage.depth.domain.size > 1:
-            help = "fix it, and let layers be dropped: `skip same_shape`"
+            help = "fix it, and let layers be dropped: `skip same_shape`; or search with --method random"
             raise _refused(stage.name, "the number of its layers is a range", help)
         if stage.source is not None:
-            raise _refused(stage.name, "it does not take in the stage before it", "PruNet needs a chain of stages")
+            raise _refused(stage.name, "it does not take in the stage before it", _CHAIN)
         yield from stage.layers
     if network.head is not None:
         yield network.head
 
 
 def _refused(place: str, why: str, help: str) -> NascError:
-    return NascError(f"`{place}` cannot be searched by PruNet: {why}", help=help)
+    return NascError(f"`{place}` cannot be made a part of a SuperNet: {why}", help=help)
 
 
 def _relaxed(layer: Layer, masked: bool) -> RelaxedLayer:
@@ -120,7 +123,10 @@ def _candidates(layer: Layer, number: int, variant: Variant, room: int, masked: 
     for decision in sets:
         count *= decision.domain.size
     if count > room:
-        raise _refused(layer.address, f"it has more than {MOST_CANDIDATES} candidates", "write fewer alternatives")
+        finer = "" if masked else ": a coarser step or set, or search with --method prunet, which takes a range as one"
+        raise _refused(
+            layer.address, f"it has more than {MOST_CANDIDATES} candidates", f"write fewer alternatives{finer}"
+        )
     addresses = [decision.address for decision in sets]
     settled = [dict(zip(addresses, values, strict=True)) for values in product(*(d.domain for d in sets))]
     return [_candidate(layer, number, variant, values, ranges[0] if ranges else None) for values in settled]
@@ -132,16 +138,19 @@ def _candidate(
     known = {**values, **{address: domain.first for address, domain in variant.shared.items()}}
     symbolic = specialise(variant.graph, known)
     if used_inputs(symbolic) not in ((INPUT,), ()):
-        raise _refused(layer.address, "it reads a stage further back", "PruNet needs a chain of stages")
+        raise _refused(layer.address, "it reads a stage further back", _CHAIN)
     if searched is None:
         check_concrete(symbolic, layer.address)
         return Candidate(variant.block, number, values, symbolic)
     widths = _widths(layer, searched)
-    check_concrete(specialise(symbolic, {searched.address: widths[-1]}), layer.address)
     try:
+        check_concrete(specialise(symbolic, {searched.address: widths[-1]}), layer.address)
         elastic = elastic_of(symbolic, searched.address, widths)
     except NotElastic as found:
         raise _refused(layer.address, found.why, found.help) from None
+    except ZeroDivisionError:
+        why = f"a size divides by 0 at some values of `{searched.address}`"
+        raise _refused(layer.address, why, "write it as a set `{a, b}`") from None
     return Candidate(variant.block, number, values, elastic.graph, searched.address, widths, elastic)
 
 
@@ -151,6 +160,6 @@ def _widths(layer: Layer, decision: Decision) -> tuple[int, ...]:
         raise _refused(
             layer.address,
             f"`{decision.address}` takes the values {decision.domain}",
-            "PruNet searches widths: whole numbers from 1; write anything else as a set `{a, b}`",
+            "a range is one of widths, whole numbers from 1; write anything else as a set `{a, b}`",
         )
     return tuple(int(v) for v in values)

@@ -10,20 +10,20 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from nasc.compiler.methods.others import TargetOptions
-from nasc.compiler.methods.plugins import methods
+from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.methods.values import Optimizer, Options
 from nasc.dsl import syntax
-from nasc.dsl.diagnostics import Diagnostics, Span, did_you_mean
+from nasc.dsl.diagnostics import Diagnostics, NascError, Span, did_you_mean
 
 BAD_VALUE, UNKNOWN_OPTION, UNKNOWN_NAME = "E0360", "E0361", "E0362"
 
 
 def read_section(section: syntax.Section, diagnostics: Diagnostics) -> Options | None:
     """The options that a section states; None where a mistake (added to `diagnostics`) leaves nothing to go by."""
-    model = TargetOptions if section.kind == "target" else _options_of(section.name)
-    if model is None:
-        help = did_you_mean(section.name, methods()) or f"methods: {', '.join(methods())}"
-        diagnostics.add(UNKNOWN_NAME, f"there is no search method `{section.name}`", section.name_span, help=help)
+    try:
+        model = TargetOptions if section.kind == "target" else find_method(section.name).options
+    except NascError as error:
+        diagnostics.add(UNKNOWN_NAME, error.message, section.name_span, help=error.help)
         return None
     before = len(diagnostics.errors)
     values = _properties(section.properties, diagnostics)
@@ -34,11 +34,6 @@ def read_section(section: syntax.Section, diagnostics: Diagnostics) -> Options |
             _report(problem, section, model, diagnostics)
         return None
     return options if len(diagnostics.errors) == before else None
-
-
-def _options_of(name: str) -> type[Options] | None:
-    method = methods().get(name)
-    return method.options if method else None
 
 
 def _properties(properties: Iterable[syntax.Property], diagnostics: Diagnostics) -> dict[str, Any]:

@@ -10,49 +10,23 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from nasc.compiler.methods.values import Cost, Optimizer, OptimizerField, Options, Seeds, Sweep
-
-_SQUARES = {"rmsprop": 0.9, "adam": 0.999, "adamw": 0.999}
-_EPSILON = {"rmsprop": 1e-3, "adam": 1e-8, "adamw": 1e-8}
+from nasc.compiler.methods.search_options import SearchOptions, completed
+from nasc.compiler.methods.values import Optimizer, OptimizerField
 
 
-def completed(given: Optimizer, **printed: float) -> Optimizer:
-    """An optimiser with the printed rate and decay, and the usual constants, where it states none."""
-    usual = {
-        "momentum": 0.9,
-        **({"squares": _SQUARES[given.kind], "epsilon": _EPSILON[given.kind]} if given.kind in _SQUARES else {}),
-    }
-    return given.completed(**{**usual, **printed})
-
-
-class SupernetOptions(Options):
+class SupernetOptions(SearchOptions):
     """What every method over a SuperNet has."""
 
     epochs: int = Field(200, ge=1, le=1_000_000, description="all epochs, warm-up included; printed (A.2.1)")
     warmup: int = Field(
         70, ge=0, description="epochs that train the weights alone; printed 70 of 200 (A.2.1), kept as a ratio"
     )
-    batch: int = Field(256, ge=1, description="images a step; printed (A.2.1)")
-    seeds: Seeds = Field(
-        (0,), alias="seed", description="of initialisation, order of images and Gumbel noise; a set is a sweep; chosen"
-    )
-    cost: Cost = Field("latency", description="what LAT in eq. 2 is: latency in microseconds, macs or params; printed")
-    alpha: Sweep = Field((1.0,), description="weight of the cost in eq. 2; the paper sweeps 0.2 to 2.0 (A.2.1)")
-    beta: FiniteFloat = Field(0.6, gt=0, description="exponent of the logarithm in eq. 2; printed (A.2.1)")
     split: FiniteFloat = Field(
         0.8, gt=0, lt=1, description="part of the training images for the weights, after warm-up; printed (A.2.1)"
     )
     warmup_images: Literal["all", "weights"] = Field(
         "all", description="what the warm-up trains on: all training images, or the weights' part alone; chosen"
     )
-    class_fraction: FiniteFloat = Field(
-        1.0, gt=0, le=1, description="part of the classes, drawn at random, that is searched on; the paper takes 0.1"
-    )
-    augment: Literal["standard", "policy", "none"] = Field(
-        "standard", description="of training images: crop and flip, or these and a random policy (A.2); chosen"
-    )
-    magnitude: FiniteFloat = Field(9.0, ge=0, le=10, description="of the policy's operations; printed (A.2)")
-    deviation: FiniteFloat = Field(0.5, ge=0, description="standard deviation of the magnitude; printed (A.2)")
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="rmsprop"),
         validate_default=True,
@@ -63,11 +37,6 @@ class SupernetOptions(Options):
         validate_default=True,
         description="Adam printed; its rate 0.1 is the initial value of A.2.1's cosine; betas chosen (PyTorch's)",
     )
-
-    @property
-    def seed(self) -> int:
-        """The seed of a run; of a sweep, its first."""
-        return self.seeds[0]
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
+from nasc.dsl.diagnostics import NascError
+
+
+class OptionError(NascError):
+    """An option, by its name in the section, that does not suit the space to be searched."""
+
+    def __init__(self, option: str, message: str, help: str | None = None) -> None:
+        super().__init__(message, help)
+        self.option = option
+
 
 class Options(BaseModel):
     """Options of a `search` or `target` section: checked, frozen, nothing unknown."""
