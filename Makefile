@@ -44,8 +44,8 @@ format: venv ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-status: venv ## write docs/status.md anew
-	$(BIN)/python docs/status.py
+status: venv ## write docs/status.md and the tables of docs/methods.md anew
+	$(BIN)/python docs/status.py && $(BIN)/python docs/methods.py
 
 clean: ## remove what was built, the virtual environment too
 	rm -rf .venv build dist *.egg-info .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TypeVar
 
 from nasc.compiler.elaborate import elaborate
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics
+from nasc.dsl.walk import mentions
 
 T = TypeVar("T")
 
@@ -22,6 +23,14 @@ def without_idle(file: syntax.File, blocks: Mapping[str, syntax.Block]) -> synta
     assert elaborated is not None
     items = tuple(kept for item in space.items if (kept := _item(item, elaborated.world.used)) is not None)
     return replace(file, items=tuple(replace(space, items=items) if i is space else i for i in file.items))
+
+
+def without_unused_lets(items: Sequence[syntax.SpaceItem]) -> tuple[syntax.SpaceItem, ...]:
+    """The items of a space without the `let`s that no other item mentions, directly or through another `let`."""
+    used = mentions(tuple(item for item in items if not isinstance(item, syntax.Let)))
+    for _ in items:
+        used |= mentions(tuple(i.value for i in items if isinstance(i, syntax.Let) and i.name in used))
+    return tuple(item for item in items if not isinstance(item, syntax.Let) or item.name in used)
 
 
 def _item(item: syntax.SpaceItem, used: Set[int]) -> syntax.SpaceItem | None:

@@ -236,8 +236,10 @@ def _mergeable_chains(
 ) -> tuple[int, int, tuple[syntax.Step, ...]] | None:
     for (i, a), (j, b) in combinations(enumerate(chains), 2):
         places = [k for k, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+        if len(places) != 1:
+            continue
         step, other = a[places[0]], b[places[0]]
-        if len(places) == 1 and isinstance(step.operator, syntax.Call) and isinstance(other.operator, syntax.Call):
+        if isinstance(step.operator, syntax.Call) and isinstance(other.operator, syntax.Call):
             value = _merged_value(step.operator, other.operator, False)
             if isinstance(value, syntax.Call) and replace(step, operator=value) == replace(other, operator=value):
                 return i, j, (*a[: places[0]], replace(step, operator=value), *a[places[0] + 1 :])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from nasc.compiler.decided_values import plain_number
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
-from nasc.compiler.idle import without_idle
+from nasc.compiler.idle import without_idle, without_unused_lets
 from nasc.compiler.ir import Network, Variant
 from nasc.compiler.layer_lines import Line, gathered
 from nasc.compiler.layer_writer import LayerWriter
@@ -66,6 +66,8 @@ def member_file(space: Space, member: Member, module: Module) -> syntax.File:
         match item:
             case syntax.Input() | syntax.Output():
                 items.append(item)
+            case syntax.Let() if not is_open(item.value, space.world.blocks, space.header.lets):
+                items.append(item)
             case syntax.Default():
                 kept = tuple(p for p in item.properties if not is_open(p.value, space.world.blocks, space.header.lets))
                 if kept:
@@ -76,7 +78,7 @@ def member_file(space: Space, member: Member, module: Module) -> syntax.File:
                     items.append(stage)
             case syntax.Head():
                 items.append(writer.head(item))
-    network = replace(space.syntax, network=True, items=tuple(items))
+    network = replace(space.syntax, network=True, items=without_unused_lets(items))
     blocks = used_blocks(network, module)
     source = module.file.source
     return syntax.File(span=module.file.span, source=source, version=1, items=(*blocks, network))
@@ -132,4 +134,4 @@ class _Writer:
 
     def head(self, head: syntax.Head) -> syntax.Head:
         made = self.substitution("head", self.member.layers.get("head") or {})
-        return replace(head, steps=tuple(made.step(s, str(i + 1)) for i, s in enumerate(head.steps)))
+        return replace(head, steps=self.lines.head(head, made))

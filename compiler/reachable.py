@@ -14,7 +14,7 @@ from nasc.compiler.build import Builder
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
-from nasc.compiler.idle import without_idle
+from nasc.compiler.idle import without_idle, without_unused_lets
 from nasc.compiler.ir import Layer, Network, Variant
 from nasc.compiler.layer_lines import Alternative, Line, gathered, merged_alternatives, merged_steps, word
 from nasc.compiler.layer_writer import LayerWriter
@@ -27,7 +27,6 @@ from nasc.compiler.values import Mistake, SpaceScope
 from nasc.compiler.world import World
 from nasc.dsl import syntax
 from nasc.dsl.loader import Module, load
-from nasc.dsl.walk import mentions
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,9 @@ class _Writer:
         self.writer = LayerWriter(space, self.lets)
 
     def space_syntax(self) -> syntax.Space:
-        """The space with what is left of each layer, and without the `let`s that nothing mentions any more."""
+        """The space with what is left of each layer."""
         items = [self._item(item) for item in self.space.syntax.items]
-        while unused := [
-            i
-            for i in items
-            if isinstance(i, syntax.Let) and not any(i.name in mentions(other) for other in items if other is not i)
-        ]:
-            items = [i for i in items if not any(i is u for u in unused)]
-        return replace(self.space.syntax, items=tuple(items))
+        return replace(self.space.syntax, items=without_unused_lets(items))
 
     def _item(self, item: syntax.SpaceItem) -> syntax.SpaceItem:
         match item:
@@ -163,8 +156,7 @@ class _Writer:
         left = self._left("head")
         if left is None:
             return head
-        made = [self._substitution("head", candidate) for candidate in left]
-        chains = [tuple(m.step(s, str(i + 1)) for i, s in enumerate(head.steps)) for m in made]
+        chains = [self.writer.head(head, self._substitution("head", candidate)) for candidate in left]
         return replace(head, steps=merged_steps(chains, head.span))
 
 

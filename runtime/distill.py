@@ -12,6 +12,9 @@ from torch.nn import functional
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.teacher_network import TeacherNetwork
 
+_LARGEST = 4096
+"""Images are not enlarged to more than this, in pixels a side: a damaged file must not fill the memory."""
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -84,6 +87,8 @@ def _opened(path: Path, device: torch.device, threads: int) -> TeacherNetwork:
 
 
 def _require_input(shape: tuple[int | None, ...], images: tuple[int, int, int, int], path: Path) -> None:
+    if not all(size is None or 1 <= size <= _LARGEST for size in shape):
+        raise NascError(f"the teacher {path} takes {_text(shape)}: sizes are 1 to {_LARGEST}")
     if len(shape) != 4 or shape[1] not in (None, images[1]):
         raise NascError(
             f"the teacher {path} takes {_text(shape)}, the student images of {images[1]} channels: {_text(images)}"

@@ -2,7 +2,8 @@
 
 A network that is cut to the first w of its hidden channels computes just what the full one computes with the others
 masked to zero behind batch norm and activation: every operator in between works channel by channel, statistics
-included. So a mask is a prefix that is cut off, and costs nothing.
+included. So a mask is a prefix that is cut off, and costs nothing. What mixes channels in between (groups, shuffles,
+layer norms, gates whose width follows) has no such mask: its stored tensors are sliced to the smaller network's shapes.
 """
 
 from __future__ import annotations

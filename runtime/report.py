@@ -62,6 +62,7 @@ def _run_sections(run: Path) -> list[str]:
         *_summary(result),
         *_network(run, choices),
         *_progress(records),
+        *_candidate_names(result.get("names")),
         *_search(records, choices),
         *latencies_section(run),
     ]
@@ -119,6 +120,20 @@ def _progress(records: list[Record]) -> list[str]:
     if figure is None:
         return []
     return ["<h2>Over time</h2>", picture(svg_of(figure), f"{len(records)} records of metrics.jsonl")]
+
+
+def _candidate_names(names: Any) -> list[str]:
+    """What the numbers of candidates stand for, layers with the same candidates together."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for address, found in names.items() if isinstance(names, dict) else ():
+        if isinstance(found, list):
+            alike.setdefault(tuple(str(name)[:200] for name in found), []).append(str(address))
+    if not alike:
+        return []
+    rows = [
+        [", ".join(layers), "; ".join(f"{i}: {name}" for i, name in enumerate(each))] for each, layers in alike.items()
+    ]
+    return ["<h2>Candidates</h2>", table(["layers", "candidates by number"], rows)]
 
 
 def _search(records: list[Record], choices: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from nasc.runtime.progress import amount, shown
 from nasc.runtime.search_context import Job, SearchResult, Settings
 from nasc.runtime.search_job import options_of, search
 from nasc.runtime.sweep import Retraining, points_of, sweep
+from nasc.runtime.sweep_table import sweep_table
 
 __all__ = ["Job", "SearchResult", "Settings", "how_to_run", "main", "options_of", "search", "search_command"]
 
@@ -156,6 +159,13 @@ def _setting_options(warmup: bool) -> list[click.Parameter]:
         ),
         click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads."),
         click.Option(["--workers"], type=click.IntRange(min=0), default=0, help="Processes that read images."),
+        click.Option(
+            ["--format", "form"],
+            type=click.Choice(["text", "json"]),
+            default="text",
+            show_default=True,
+            help="For whom to print.",
+        ),
         click.Option(["--how"], is_flag=True, hidden=True),
     ]
 
@@ -166,15 +176,17 @@ def _run(job: Job, given: dict[str, Any]) -> None:
         return
     if given["data"] is None:
         raise click.UsageError("Missing option '--data', such as `--data digits` or `--data synthetic`.")
+    form = given.pop("form")
     retraining = Retraining.of(given.pop("retrain"), given.pop("training"))
     settings = Settings(**{name: given.pop(name) for name in Settings.model_fields if name in given})
     options = options_of(job, _changes(job, given, trial=settings.steps is not None))
     if len(points_of(options)) > 1:
-        click.echo(sweep(job, options, settings, retraining))
+        swept = sweep(job, options, settings, retraining)
+        click.echo(swept.model_dump_json(indent=2, by_alias=True) if form == "json" else sweep_table(swept))
         return
     if retraining is not None:
         raise NascError("--retrain is for sweeps", help="`nasc train RUN/best.nas` trains one network")
-    _report(job, search(job, options, settings))
+    _report(job, search(job, options, settings), form)
 
 
 def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
@@ -188,7 +200,10 @@ def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
     return changes
 
 
-def _report(job: Job, result: SearchResult) -> None:
+def _report(job: Job, result: SearchResult, form: str) -> None:
+    if form == "json":
+        click.echo(json.dumps(asdict(result), indent=2, default=str))
+        return
     inherited, whose = (" with its inherited weights", "SuperNet's ") if job.supernet is not None else ("", "")
     accuracy = "" if result.accuracy is None else f"; accuracy{inherited} {result.accuracy:.1%}"
     click.echo(

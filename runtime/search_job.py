@@ -57,7 +57,8 @@ def options_of(job: Job, changes: dict[str, Any]) -> Any:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
+        unknown = problem["type"] == "extra_forbidden"
+        message = "there is no such option" if unknown else problem["msg"].removeprefix("Value error, ")
         raise NascError(f"{place}: {message}" if place else message) from None
 
 

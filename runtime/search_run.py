@@ -116,6 +116,13 @@ class SearchRun:
         batches = loader(images, batch, True, seed, epoch, drop_last=True, workers=workers)
         return Phase(name, images, batches, architecture)
 
+    def still_images(self) -> Batches:
+        """The images that the weights were trained on, not augmented, in batches of the run's size."""
+        images = self.parts[0]
+        return loader(
+            images, min(self.options.batch, size(images)), True, self.options.seed, self.epoch, drop_last=True
+        )
+
     def steps_of(self, phase: Phase) -> int:
         return len(phase.batches) if self.limit is None else min(self.limit, len(phase.batches))
 
@@ -135,6 +142,7 @@ class SearchRun:
             self.method.begin()
         self.method.start_epoch(self.epoch)
         sums = {phase.name: self._run_phase(phase) for phase in self.phases(self.epoch)}
+        self._require_sound()
         events = self._decide() if searching else []
         self.seconds += time.monotonic() - started
         record = self._record(sums, events)
@@ -258,11 +266,20 @@ class SearchRun:
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            kept = f"; the checkpoint of epoch {self.epoch} is kept" if self.epoch else ""
-            raise NascError(
-                f"the loss became {loss} in epoch {self.epoch + 1}{kept}",
-                help=f"lower the rate of the weights (now {self.options.weights.rate:g}), or lengthen the warm-up",
-            )
+            raise self._diverged(f"the loss became {loss}")
+
+    def _require_sound(self) -> None:
+        """Else weights that the epoch's last step ruined would replace a good checkpoint."""
+        sums = torch.stack([parameter.detach().sum() for parameter in self.supernet.parameters()])
+        if not sums.isfinite().all():
+            raise self._diverged("weights became infinite or nan")
+
+    def _diverged(self, what: str) -> NascError:
+        kept = f"; the checkpoint of epoch {self.epoch} is kept" if self.epoch else ""
+        return NascError(
+            f"{what} in epoch {self.epoch + 1}{kept}",
+            help=f"lower the rate of the weights (now {self.options.weights.rate:g}), or lengthen the warm-up",
+        )
 
     # ------------------------------------------------------------------------------------------ state
 

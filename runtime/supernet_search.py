@@ -12,15 +12,16 @@ from nasc.compiler.expr import Rational
 from nasc.compiler.inherit import inherited
 from nasc.compiler.ir import Network
 from nasc.compiler.member import Choices, member_from_choices
-from nasc.compiler.methods.relax import RelaxedLayer
+from nasc.compiler.methods.relax import Candidate, RelaxedLayer
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import Costs, formula_costs, missing_table, table_costs
-from nasc.runtime.inherit import inherited_state
+from nasc.runtime.inherit import inherited_state, settle
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.member_latency import table_environment
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.prefix import initialise
+from nasc.runtime.recalibrate import recalibrate
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import SearchRun, run_epochs
 from nasc.runtime.seeds import derived_generator
@@ -82,15 +83,30 @@ def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -
     plain = {address: _plain(choice) for address, choice in choices.items()}
 
     def state(member: Network) -> dict[str, Tensor]:
+        settle(method.supernet, layers, choices)
+        recalibrate(method.supernet, run.still_images(), context.device)
         return inherited_state(method.supernet, inherited(network, layers, choices, member))
 
     return replace(
         done,
         member=member_from_choices(network, choices),
         cost=method.chosen_cost(),
-        details={**done.details, "layers": _layers_left(choices, method), "choices": plain},
+        details={
+            **done.details,
+            "layers": _layers_left(choices, method),
+            "names": {
+                layer.address: [_name(layer, c) for c in layer.candidates] for layer in layers if not layer.fixed
+            },
+            "choices": plain,
+        },
         state=state,
     )
+
+
+def _name(layer: RelaxedLayer, candidate: Candidate) -> str:
+    """What tells a candidate from the layer's others, such as `irb kernel 5 se 1`."""
+    block = layer.layer.variants[candidate.variant].chosen.get("of", candidate.block)
+    return " ".join([str(block), *(f"{name} {value}" for name, value in candidate.values.items())])
 
 
 def _layers_left(choices: Choices, method: Mixture) -> int:

@@ -81,8 +81,8 @@ def at(options: Any, point: Point) -> Any:
 
 def sweep(
     job: Job, options: Any, settings: Settings, retraining: Retraining | None, progress: Progress | None = None
-) -> str:
-    """Run every search, then train the winners where that is asked for; the table that it ends in.
+) -> Sweep:
+    """Run every search, then train the winners where that is asked for.
 
     A run that fails is noted and the others go on. Raises `NascError` where `settings.out` is missing, holds another
     sweep or one that was not asked to go on, and, at the end, where a run failed.
@@ -96,11 +96,10 @@ def sweep(
     if retraining is not None:
         run.retrain(retraining)
     failed = [r.folder for r in run.sweep.runs if r.state == "failed"]
-    table = sweep_table(run.sweep)
     if failed:
-        run.progress.line(table)
+        run.progress.line(sweep_table(run.sweep))
         raise NascError(f"{len(failed)} of {len(run.sweep.runs)} runs failed: {', '.join(failed)}", help=run.problem)
-    return table
+    return run.sweep
 
 
 class _SweepRun:

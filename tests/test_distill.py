@@ -25,7 +25,7 @@ from torch.nn import functional
 from nasc.cli import main
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
-from nasc.runtime.data import DataSplits, load_data
+from nasc.runtime.data import DataSplits, load_data, loader, size
 from nasc.runtime.distill import distillation_loss, load_teacher
 from nasc.runtime.member_model import load_model
 from nasc.runtime.progress import SilentProgress
@@ -170,7 +170,7 @@ network blocks {
   stage b    fused_irb  { kernel 3  expand 2  act swish }            -> 8
   stage c    basic      { stride 2 }                                 -> 16
   stage d    bottleneck { act relu6 }                                -> 16
-  head global_pool | dropout 0.2 | linear
+  head global_pool | dropout(0.2) | linear
 }
 """
 
@@ -220,6 +220,17 @@ def test_unsuited_teachers(tmp_path: Path, files: dict[str, Path], suffix: str) 
             opened(path)
     with pytest.raises(NascError, match=r"is a file \.onnx or \.pt2"):
         opened(tmp_path / "teacher.pt")
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 8, 8), (4, 1, 0, 8), (4, 1, 8, 1 << 20), (4, 64)])
+def test_impossible_sizes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    model = onnx_model()
+    sizes = [onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape]
+    del model.graph.input[0].type.tensor_type.shape.dim[:]
+    model.graph.input[0].type.tensor_type.shape.dim.extend(sizes)
+    (tmp_path / "t.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(NascError, match=r"the teacher .*t\.onnx (takes|cannot be used)"):
+        opened(tmp_path / "t.onnx")
 
 
 def test_two_inputs_or_outputs(tmp_path: Path) -> None:
@@ -493,9 +504,9 @@ def test_a_student_believes_its_teacher(tmp_path: Path) -> None:
         pupil = small(4)
         given = TrainOptions.model_validate({**options, "teacher": str(path), "distillation_weight": weight})
         right[weight] = train(pupil, data, given, tmp_path / f"{weight}", SilentProgress()).top1
-        x, labels = (torch.stack([torch.as_tensor(item[i]) for item in data.val]) for i in (0, 1))  # type: ignore[attr-defined]
+        ((x, labels),) = loader(data.val, size(data.val), shuffle=False)
         with torch.no_grad():
-            turned[weight] = (pupil.eval()(x.clone()).argmax(1) == order[labels]).double().mean().item()
+            turned[weight] = (pupil.eval()(x).argmax(1) == order[labels]).double().mean().item()
     assert turned[1.0] > 0.9 and right[1.0] < 0.1
     assert turned[0.0] < 0.1 and right[0.0] > 0.9
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -24,11 +23,11 @@ from nasc.compiler.network import network_of
 from nasc.compiler.reachable import Open, Reachable, reachable_text
 from nasc.dsl.format import format_text
 from nasc.dsl.loader import Module
-from tests.spaces import ROOT, STATES, elaborated, in_space, module_of, space_of
+from tests.spaces import ROOT, elaborated, in_space, module_of, space_of
 
 BLOCKS = """nas 1
 block named(first stride = 1, act = relu,
-            op = one of { irb { kernel {3, 5}  hidden {8, 16} }  irb { kernel 3  hidden 8 .. 32 step 8 }
+            op = one of { irb { kernel {3, 5}  hidden {8, 16} }  irb { kernel 3  hidden 24 .. 40 step 8 }
                           skip_or_project }) -> filters {
   in | op(stride = stride, act = act) -> filters
 }

@@ -26,7 +26,7 @@ from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.search import Job, Settings, options_of, search
 from nasc.runtime.sweep import Retraining, points_of, sweep
-from nasc.runtime.sweep_table import read_sweep
+from nasc.runtime.sweep_table import read_sweep, sweep_table
 from tests.spaces import space_of
 
 SPACE = """nas 1
@@ -93,19 +93,21 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def swept(job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def swept(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("sweep") / "runs"
     retraining = Retraining.of(2, ["rate=0.05", "ema=0.9"])
-    return out, sweep(job, options_of(job, {}), settings(out), retraining, SilentProgress())
+    found = sweep(job, options_of(job, {}), settings(out), retraining, SilentProgress())
+    assert found == read_sweep(out / "sweep.json")
+    return out
 
 
-def test_a_sweep_runs_every_combination(job: Job, swept: tuple[Path, str]) -> None:
-    out, table = swept
+def test_a_sweep_runs_every_combination(job: Job, swept: Path) -> None:
+    out = swept
     found = read_sweep(out / "sweep.json")
     assert [(r.alpha, r.lambda_, r.seed) for r in found.runs] == [(0.1, 0.4, 0), (0.1, 1, 0), (2, 0.4, 0), (2, 1, 0)]
     assert all(run.state == "done" for run in found.runs)
-    assert len(table.splitlines()) >= 5
+    assert len(sweep_table(found).splitlines()) >= 5
     for run in found.runs:
         member = cost_of(space_of(out / run.folder / "best.nas"))
         assert (member.macs.min, member.params.min) == (run.macs, run.params) and run.cost == run.macs
@@ -113,38 +115,38 @@ def test_a_sweep_runs_every_combination(job: Job, swept: tuple[Path, str]) -> No
         assert result["loss"] == run.loss and result["alpha"] == run.alpha and result["lambda"] == run.lambda_
 
 
-def test_the_winner_of_an_alpha_has_the_least_loss_and_is_retrained(swept: tuple[Path, str]) -> None:
-    found = read_sweep(swept[0] / "sweep.json")
+def test_the_winner_of_an_alpha_has_the_least_loss_and_is_retrained(swept: Path) -> None:
+    found = read_sweep(swept / "sweep.json")
     for alpha in (0.1, 2):
         runs = [run for run in found.runs if run.alpha == alpha]
         (winner,) = [run for run in runs if run.winner]
         assert winner.loss == min(run.loss for run in runs if run.loss is not None)
         assert winner.accuracy is not None and [r.accuracy for r in runs if not r.winner] == [None]
-        assert (swept[0] / winner.folder / "trained" / "weights.safetensors").is_file()
+        assert (swept / winner.folder / "trained" / "weights.safetensors").is_file()
 
 
-def test_the_runs_share_one_warm_up(swept: tuple[Path, str]) -> None:
+def test_the_runs_share_one_warm_up(swept: Path) -> None:
     """No run has an epoch of warm-up of its own, and all start from the same weights."""
-    out = swept[0]
+    out = swept
     assert [r["phase"] for r in read_metrics(out / "warmup" / "metrics.jsonl")] == ["warm-up"] * 2
     for run in read_sweep(out / "sweep.json").runs:
         assert [r["epoch"] for r in read_metrics(out / run.folder / "metrics.jsonl")] == [2, 3]
 
 
-def test_a_run_of_a_sweep_is_the_single_run(job: Job, swept: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_run_of_a_sweep_is_the_single_run(job: Job, swept: Path, tmp_path: Path) -> None:
     """Sharing the warm-up changes nothing: the same search by itself ends in the same bytes."""
     result = one(job, tmp_path / "run", options={"alpha": 2, "lambda": 1})
-    run = swept[0] / "runs" / "alpha-2_lambda-1_seed-0"
+    run = swept / "runs" / "alpha-2_lambda-1_seed-0"
     assert (tmp_path / "run" / "best.nas").read_bytes() == (run / "best.nas").read_bytes()
     assert (tmp_path / "run" / "best.safetensors").read_bytes() == (run / "best.safetensors").read_bytes()
     assert records(tmp_path / "run" / "metrics.jsonl")[2:] == records(run / "metrics.jsonl")
     assert result.details["alpha"] == 2
 
 
-def test_a_sweep_goes_on_where_it_stopped(job: Job, swept: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_sweep_goes_on_where_it_stopped(job: Job, swept: Path, tmp_path: Path) -> None:
     """Without a run, and with another half done, the same table comes out; what is done is left alone."""
     out = tmp_path / "copy"
-    shutil.copytree(swept[0], out)
+    shutil.copytree(swept, out)
     shutil.rmtree(out / "runs" / "alpha-0.1_lambda-1_seed-0")
     (out / "runs" / "alpha-2_lambda-0.4_seed-0" / "result.json").unlink()
     kept = (out / "runs" / "alpha-0.1_lambda-0.4_seed-0" / "result.json").stat().st_mtime_ns
@@ -153,16 +155,16 @@ def test_a_sweep_goes_on_where_it_stopped(job: Job, swept: tuple[Path, str], tmp
     retraining = Retraining.of(2, ["rate=0.05", "ema=0.9"])
     sweep(job, options_of(job, {}), settings(out, resume=True), retraining, SilentProgress())
     assert (out / "runs" / "alpha-0.1_lambda-0.4_seed-0" / "result.json").stat().st_mtime_ns == kept
-    before, after = (read_sweep(folder / "sweep.json") for folder in (swept[0], out))
+    before, after = (read_sweep(folder / "sweep.json") for folder in (swept, out))
     unchanged = {"seconds"}
     assert [r.model_dump(exclude=unchanged) for r in before.runs] == [
         r.model_dump(exclude=unchanged) for r in after.runs
     ]
 
 
-def test_a_sweep_is_resumed_with_its_own_settings_only(job: Job, swept: tuple[Path, str]) -> None:
+def test_a_sweep_is_resumed_with_its_own_settings_only(job: Job, swept: Path) -> None:
     with pytest.raises(NascError, match="other settings: tau"):
-        sweep(job, options_of(job, {"tau": 2}), settings(swept[0], resume=True), None, SilentProgress())
+        sweep(job, options_of(job, {"tau": 2}), settings(swept, resume=True), None, SilentProgress())
 
 
 def test_seeds_share_images_and_warm_up_but_not_the_search(job: Job, tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_seeds_share_images_and_warm_up_but_not_the_search(job: Job, tmp_path: P
 
 def test_a_failing_run_does_not_stop_the_others(job: Job, tmp_path: Path) -> None:
     """One alpha makes the loss infinite; the others are searched, and the end says which failed."""
-    options = options_of(job, {"alpha": (0.5, 1e18), "beta": 20.0, "lambda": 0.55})
+    options = options_of(job, {"alpha": (1e-6, 1e18), "beta": 22.0, "lambda": 0.55})
     with pytest.raises(NascError, match=r"1 of 2 runs failed: runs/alpha-1e\+18") as caught:
         sweep(job, options, settings(tmp_path / "sweep"), None, SilentProgress())
     assert "the loss became" in (caught.value.help or "")
@@ -204,6 +206,11 @@ def test_a_sweep_as_a_program(job: Job, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("alpha") and "epoch 1/2" in done.stderr and "epoch" not in done.stdout
+    again = subprocess.run(
+        [*program, "--alpha", "0.1,2", "--lambda", "0.4", "--epochs", "2", "--resume", "--format", "json"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert [run["alpha"] for run in json.loads(again.stdout)["runs"]] == [0.1, 2]
     assert (tmp_path / "sweep" / "pareto.svg").read_text().startswith("<?xml")
 
 

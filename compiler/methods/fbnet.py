@@ -23,11 +23,11 @@ class FbnetOptions(SupernetOptions):
         10, ge=0, description="epochs that train the weights alone; printed 10 of 90 (FBNet), kept as a ratio"
     )
     batch: int = Field(192, ge=1, description="images a step; printed (FBNet)")
-    alpha: Sweep = Field((0.2,), description="weight of the cost; a set is a sweep; printed (FBNet)")
+    alpha: Sweep = Field((0.2,), description="weight of the cost, a set is a sweep; printed (FBNet)")
     combine: Literal["add", "multiply"] = Field(
         "add",
-        description="the loss: CE + alpha log(LAT)^beta (PruNet, eq. 2), or CE * alpha log(LAT)^beta (printed, FBNet, "
-        "eq. 2); the sum is chosen, so that alpha means the same for all methods",
+        description="loss: CE + alpha * log(LAT)^beta (PruNet, eq. 2) or CE * alpha * log(LAT)^beta; the product is "
+        "printed (FBNet, eq. 2), the sum chosen, so that alpha means the same for all methods",
     )
     temperature: ScheduleField = Field(
         Schedule(first=5.0, last=5.0 * 0.956**79),
@@ -37,12 +37,12 @@ class FbnetOptions(SupernetOptions):
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="sgd"),
         validate_default=True,
-        description="SGD at 0.1 with momentum 0.9 and decay 1e-4 printed (FBNet)",
+        description="of the networks' weights; SGD at 0.1 with momentum 0.9 and decay 1e-4 printed (FBNet)",
     )
     architecture: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="adam"),
         validate_default=True,
-        description="Adam at 0.01 with decay 5e-4 printed (FBNet)",
+        description="of the architecture weights; Adam at 0.01 with decay 5e-4 printed (FBNet)",
     )
 
     @field_validator("weights", mode="after")

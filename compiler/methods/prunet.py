@@ -18,12 +18,14 @@ class PrunetOptions(SupernetOptions):
 
     phi: FiniteFloat = Field(1.1, gt=0, description="multiplies the skip's output beside a block; printed (4.1.1)")
     lambda_: Sweep = Field(
-        (0.55,), alias="lambda", description="multiplies the block's output then; the paper sweeps 0.4, 0.55, 0.85"
+        (0.55,),
+        alias="lambda",
+        description="multiplies the block's output then, a set is a sweep; printed 0.4, 0.55, 0.85 (4.1.1), one chosen",
     )
     threshold: ScheduleField = Field(
         Schedule(first=0.15, last=0.55), description="blocks less probable are removed, eq. 6; printed (A.2.1)"
     )
-    tau: FiniteFloat = Field(1.0, gt=0, description="constant temperature of Gumbel-Softmax (3.2); its value is chosen")
+    tau: FiniteFloat = Field(1.0, gt=0, description="constant temperature of Gumbel-Softmax (3.2); chosen")
 
     small: FiniteFloat = Field(0.5, ge=0, le=1, description="first small mask; printed (Algorithm 1)")
     large: FiniteFloat = Field(1.0, gt=0, le=1, description="first large mask; printed (Algorithm 1)")

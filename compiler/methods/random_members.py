@@ -17,13 +17,12 @@ class RandomOptions(SearchOptions):
         0.8,
         gt=0,
         lt=1,
-        description="part of the training images that trains, the rest tells the members apart; chosen, as PruNet's",
+        description="part of the training images that trains, the rest tells the members apart; chosen",
     )
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="rmsprop"),
         validate_default=True,
-        description="sgd, rmsprop or adamw, as `nasc train` has them; RMSprop at 0.002 with decay 1e-5 is chosen, "
-        "as PruNet's",
+        description="sgd, rmsprop or adamw, as `nasc train` has them; chosen",
     )
 
     @field_validator("weights", mode="after")

@@ -23,14 +23,15 @@ class SearchOptions(Options):
     seeds: Seeds = Field(
         (0,),
         alias="seed",
-        description="of weights, order of images, noise and draws; a set is a sweep; chosen",
+        description="of weights, order of images, noise and draws, a set is a sweep; chosen",
     )
     cost: Cost = Field(
-        "latency", description="what LAT in eq. 2 is: latency in microseconds (printed), macs or params (chosen)"
+        "latency",
+        description="what LAT in eq. 2 is: latency in microseconds, macs or params; latency is printed (eq. 2)",
     )
     alpha: Sweep = Field(
         (1.0,),
-        description="weight of the cost in eq. 2; a set is a sweep; printed 0.2 to 2.0 (A.2.1), 1 of them chosen",
+        description="weight of the cost in eq. 2, a set is a sweep; printed 0.2 to 2.0 (A.2.1), 1 of them chosen",
     )
     beta: FiniteFloat = Field(0.6, gt=0, description="exponent of the logarithm in eq. 2; printed (A.2.1)")
     class_fraction: FiniteFloat = Field(
@@ -42,8 +43,8 @@ class SearchOptions(Options):
     )
     augment: Literal["standard", "policy", "none"] = Field(
         "standard",
-        description="of training images: crop and flip, or these and a random policy (printed, A.2), or nothing; "
-        "the first is chosen",
+        description="of training images: crop and flip, or these and a random policy, or nothing; the policy is "
+        "printed (A.2), crop and flip are chosen",
     )
     magnitude: FiniteFloat = Field(9.0, ge=0, le=10, description="of the policy's operations; printed (A.2)")
     deviation: FiniteFloat = Field(0.5, ge=0, description="standard deviation of the magnitude; printed (A.2)")

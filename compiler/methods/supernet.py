@@ -30,12 +30,12 @@ class SupernetOptions(SearchOptions):
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="rmsprop"),
         validate_default=True,
-        description="RMSprop at 0.002, decay 1e-5 printed (A.2.1); momentum, squares 0.9, epsilon 1e-3 chosen (timm)",
+        description="of the networks' weights; RMSprop at 0.002, decay 1e-5 printed (A.2.1), the rest chosen (timm's)",
     )
     architecture: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="adam"),
         validate_default=True,
-        description="Adam printed; its rate 0.1 is the initial value of A.2.1's cosine; betas chosen (PyTorch's)",
+        description="of the architecture weights; Adam and a cosine from 0.1 printed (A.2.1), the rest chosen",
     )
 
     @model_validator(mode="before")
