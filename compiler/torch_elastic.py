@@ -24,7 +24,6 @@ from nasc.compiler.torch_forward import forward_lines
 from nasc.compiler.torch_text import WIDTH as LINE
 from nasc.compiler.torch_text import Construction, call_lines
 from nasc.compiler.width_text import width_text
-from nasc.dsl.diagnostics import NascError
 
 PREFIXED = {
     "nn.Conv2d": "PrefixConv2d",
@@ -36,8 +35,11 @@ PREFIXED = {
 }
 """The classes that stand for torch's, and for generated ones, where channels can be cut."""
 
-_TOLD = frozenset({"PrefixConv2d", "PrefixLinear"})
+_MODULES = frozenset({"PrefixConv2d", "PrefixLinear"})
 """Those that can be told how many channels to give."""
+
+Told = tuple[Size | None, Size | None]
+"""The number of channels that a module must give and that of its groups; None for what it was made with."""
 
 _SEQUENCE = "PrefixSequential"
 _FUNCTIONS = re.compile(r"\b(prefix|add_prefix|divisible)\(")
@@ -123,24 +125,21 @@ class _Cut:
         mixers = (self._mixer(owner) for owner in step.owners)
         return any(node is not None and node.inputs[0] in self.elastic.channels for node in mixers)
 
-    def widths(self, step: Step) -> list[Size | None]:
-        """How many channels each of a step's modules that can be told must give; None for all that it has."""
+    def told(self, step: Step) -> list[Told]:
+        """What each of a step's modules that can be told anything must be told."""
         return [
-            self.elastic.channels.get(owner) if self._mixer(owner) is not None else None
-            for call, owner in zip(step.calls, step.owners, strict=True)
-            if call.function in _TOLD
+            self._told(owner) for call, owner in zip(step.calls, step.owners, strict=True) if call.function in _MODULES
         ]
 
-    def groups(self, step: Step) -> Size | None:
-        """A step's number of groups, where it follows the width by a formula of its own."""
-        found = [self.elastic.attributes.get((owner, "groups")) for owner in step.owners if self._mixer(owner)]
-        if len(step.calls) > 1 and any(size is not None for size in found):
-            raise NascError(f"the groups of `{step.attribute}` follow a searched width, beside the main path")
-        return found[0] if found else None
+    def _told(self, owner: str) -> Told:
+        if self._mixer(owner) is None:
+            return None, None
+        return self.elastic.channels.get(owner), self.elastic.attributes.get((owner, "groups"))
 
     def tells_inside(self, step: Step) -> bool:
-        """Must modules inside a sequence be told their widths, not only its last?"""
-        return len(step.calls) > 1 and any(width is not None for width in self.widths(step)[:-1])
+        """Must modules inside a sequence be told something, other than the width of its last?"""
+        *others, last = self.told(step) or [(None, None)]
+        return len(step.calls) > 1 and (last[1] is not None or any(each != (None, None) for each in others))
 
     def slice(self, step: Step) -> tuple[Size, Size] | None:
         """The start and stop of a slice that follows the width."""
@@ -272,14 +271,20 @@ class _Write:
             start, stop = map(self._number, bounds)
             return f"prefix({operands[0]}, {stop})" if start == "0" else f"{operands[0]}[:, {start}:{stop}]"
         text = self.writer.apply(step, operands)
-        widths = self.cut.widths(step)
-        told = [self._number(width) for width in widths]
-        if len(step.calls) > 1 and not self.cut.tells_inside(step):
-            return f"prefix({text}, {told[-1]})" if told and widths[-1] is not None else text
-        if (groups := self.cut.groups(step)) is not None:
-            told.append(f"groups={self._number(groups)}")
-        given = told if any(widths) else told[len(widths) :]
+        told = self.cut.told(step)
+        if len(step.calls) == 1:
+            given = [self._given(each) for each in told if each != (None, None)]
+        elif self.cut.tells_inside(step):
+            given = [f"({self._given(each)})" if each[1] is not None else self._number(each[0]) for each in told]
+        elif told and told[-1][0] is not None:
+            return f"prefix({text}, {self._number(told[-1][0])})"
+        else:
+            given = []
         return f"{text[:-1]}, {', '.join(given)})" if given else text
+
+    def _given(self, told: Told) -> str:
+        width, groups = told
+        return self._number(width) if groups is None else f"{self._number(width)}, {self._number(groups)}"
 
     def _number(self, size: Size | None) -> str:
         return self.width if size == WIDTH else "None" if size is None else width_text(size, self.width)

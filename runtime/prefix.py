@@ -106,11 +106,15 @@ class PrefixChannelNorm(PrefixLayerNorm):
 class PrefixSequential(nn.Sequential):
     """Modules one after another, of which the prefix convolutions and linear layers are told their widths."""
 
-    def forward(self, x: Tensor, *widths: int | None) -> Tensor:
-        """`widths`: one for each of those modules, None for all of its outputs."""
+    def forward(self, x: Tensor, *widths: int | tuple[int | None, int] | None) -> Tensor:
+        """`widths`: one for each of those modules, None for all of its outputs, with its groups where needed."""
         left = iter(widths)
         for module in self:
-            x = module(x, next(left)) if isinstance(module, PrefixConv2d | PrefixLinear) else module(x)
+            if isinstance(module, PrefixConv2d | PrefixLinear):
+                told = next(left)
+                x = module(x, *told) if isinstance(told, tuple) else module(x, told)
+            else:
+                x = module(x)
         return x
 
 

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from functools import cache
 from types import ModuleType
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nasc.compiler.check import check
 from nasc.compiler.cost import cost_of
 from nasc.compiler.expr import (
-    Size,
-    add,
-    divide,
-    evaluate,
-    function,
-    make_divisible,
-    multiply,
-    parse_size,
     variable,
 )
 from nasc.compiler.ir import Variant
@@ -33,7 +22,6 @@ from nasc.compiler.methods.elastic import NotElastic, elastic_of
 from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.methods.relax import RelaxedLayer, relax
 from nasc.compiler.network import network_of
-from nasc.compiler.width_text import width_text
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.loader import load
 from nasc.runtime.costs import formula_costs
@@ -53,6 +41,12 @@ block overlap(hidden) -> filters {
 block halves(hidden) -> filters {
   wide = in | conv2d(1) -> hidden | bn
   concat(wide | channels(hidden / 2, hidden), wide | channels(0, hidden / 2) | relu) | shuffle(2) | conv2d(1) -> filters
+}
+block beside(hidden) -> filters {
+  wide = in | conv2d(1) -> hidden | bn
+  near = wide | relu | bn
+  far = near | conv2d(3, groups = hidden / 4) -> hidden | bn | relu | conv2d(1) -> hidden | bn
+  add(far, wide | conv2d(3, groups = hidden / 8) -> hidden | bn) | conv2d(1) -> filters
 }
 block opposite(hidden) -> filters {
   a = in | conv2d(1) -> hidden
@@ -95,6 +89,7 @@ SEARCHED = {
     "own_resnext": (GRID, "resnext { hidden W  share 4 } -> 6"),
     "own_spread": (GRID, "spread { hidden W } -> 6"),
     "own_overlap": ("2 .. 8 step 2", "overlap { hidden W } -> 6"),
+    "own_beside": (GRID, "beside { hidden W } -> 6"),
     "own_halves": (GRID, "halves { hidden W } -> 6"),
 }
 """A grid of widths, and a layer with `W` in their place."""
@@ -339,50 +334,6 @@ def test_a_setting_that_follows_the_width_is_refused() -> None:
 def test_widths_that_do_not_divide_into_the_groups_are_refused_before() -> None:
     with pytest.raises(AssertionError, match="hidden channels do not divide into 4 groups"):
         generated(" stage s irb { kernel 3  hidden 4 .. 12  groups 4 } -> 8")
-
-
-# ------------------------------------------------------------------------------------------------ formulas
-
-SIZES = st.recursive(
-    st.one_of(st.just(variable("w")), st.integers(1, 9), st.fractions(1, 9, max_denominator=7)),
-    lambda inner: st.one_of(
-        st.builds(add, inner, inner),
-        st.builds(multiply, inner, inner),
-        st.builds(divide, inner, st.integers(1, 9)),
-        st.builds(lambda a, b: function("max", a, b), inner, inner),
-        st.builds(lambda a, b: function("min", a, b), inner, inner),
-        st.builds(function, st.sampled_from(["round", "floor", "ceil"]), inner),
-        st.builds(lambda a, d: function("divisible", a, d), inner, st.integers(1, 9)),
-    ),
-    max_leaves=6,
-)
-
-
-@given(size=SIZES, width=st.integers(1, 2000))
-def test_a_formulas_text_is_its_value(size: Size, width: int) -> None:
-    value = evaluate(size, {"w": width})
-    if not isinstance(value, int):
-        size = function("round", size)
-        value = evaluate(size, {"w": width})
-    names = {"width": width, "Fraction": Fraction, "divisible": make_divisible}
-    found = eval(width_text(size, "width"), names)
-    assert found == value and isinstance(found, int)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        ("2*w", "2 * width"),
-        ("1/4*w", "width // 4"),
-        ("divisible(1/4*w, 8)", "divisible(Fraction(width, 4), 8)"),
-        ("4 - 1*w", "4 - width"),
-        ("round(1/4*w)", "round(Fraction(width, 4))"),
-        ("1/2*w + 1/2", "int(Fraction(width + 1, 2))"),
-        ("16*w^-1", "int(Fraction(16, width))"),
-    ],
-)
-def test_a_formula_reads_well(size: str, text: str) -> None:
-    assert width_text(parse_size(size), "width") == text
 
 
 # ------------------------------------------------------------------------------------------------ layers

@@ -164,9 +164,9 @@ BLOCKS = """nas 1
 network blocks {
   input image 1 x 8 x 8
   output classes 10
-  default { act hswish }
+  default { act hard_swish }
   stage stem conv       { kernel 3 }                                 -> 8
-  stage a    irb x 2    { kernel 5  expand 2  se squeeze_excite(4) } -> 8
+  stage a    irb x 2    { kernel 5  expand 2  se 1 } -> 8
   stage b    fused_irb  { kernel 3  expand 2  act swish }            -> 8
   stage c    basic      { stride 2 }                                 -> 16
   stage d    bottleneck { act relu6 }                                -> 16

@@ -29,7 +29,7 @@ network kinds {
   output classes 5
   default { act relu }
   stage stem conv          { kernel 3 }                    -> 8
-  stage a    irb           { kernel 3  expand 2  se 4 }    -> 8
+  stage a    irb           { kernel 3  expand 2  se 1 }    -> 8
   stage b    fused_irb x 3 { kernel 3  expand 2  stride 2 } -> 16
   stage c    basic x 2     { stride 2 }                    -> 24
   stage d    bottleneck x 2                                -> 24

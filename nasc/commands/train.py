@@ -18,12 +18,9 @@ fraction = click.FloatRange(0, 1, min_open=True)
     epilog=example(
         "nasc train best.nas --data digits --out run --epochs 30",
         "nasc train best.nas --data digits --out run --epochs 30 --resume",
-        "",
-        "As in PruNet's appendix A.2.2:",
-        "nasc train best.nas --data DIR --epochs 450 --batch 1536 --rate 0.06 \\",
-        "  --schedule exponential --decay-rate 0.97 --decay-epochs 2.4 \\",
-        "  --ema 0.9999 --drop-path 0.2 --augment policy --out run",
-        "and then with a teacher, --teacher efficientnet_b3.onnx --crop 0.904",
+        "nasc train best.nas --data DIR --epochs 450 --batch 1536 --rate 0.06 --schedule exponential --decay-rate 0.97"
+        " --decay-epochs 2.4 --ema 0.9999 --drop-path 0.2 --augment policy --out run",
+        "nasc train best.nas --data DIR --epochs 450 --out run --teacher efficientnet_b3.onnx --crop 0.904",
     )
 )
 @file_argument
@@ -62,8 +59,8 @@ def command(file: Path, data: str, out: Path, resume: bool, form: str, **given: 
     """Train the one network of FILE from scratch.
 
     A cosine schedule after a linear warm-up, averaged weights (EMA), the data's usual augmentation, mixed precision on
-    a GPU; if asked, the recipe of EfficientNets. A teacher is given the images that the network is given, resized to
-    its own size. RUN gets weights.safetensors, result.json, metrics.jsonl, a copy of the network, and a checkpoint
+    a GPU. The third example is the recipe of PruNet's appendix A.2.2, the fourth adds a teacher: it is given the images
+    that the network is given, resized to its own size. RUN gets weights.safetensors, result.json, metrics.jsonl, a copy of the network, and a checkpoint
     after each epoch.
     """
     from nasc.runtime.train_file import train_file
