@@ -29,11 +29,10 @@ _NAMES = ("cost", "epochs", "warmup", "batch", "alpha", "lambda", "seed")
 
 def main(job: Job, arguments: Sequence[str] | None = None) -> None:
     """Run a search module's command line, and end the process."""
-    command = search_command(job)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         program = f"python {shown(job.folder)}/search.py"
-        code = command.main(given or ["--how"], prog_name=program, standalone_mode=False)
+        code = search_command(job).main(given or ["--how"], prog_name=program, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

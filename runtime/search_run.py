@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from torch.nn import functional
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
-from nasc.runtime.data_loader import Batches, loader
-from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
+from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import require_labels
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
@@ -34,6 +32,7 @@ from nasc.runtime.progress import Progress, amount, duration
 from nasc.runtime.run_identity import changed_settings, require_same_run, run_of
 from nasc.runtime.search_context import Settings
 from nasc.runtime.search_optimizers import forget, make_optimizer
+from nasc.runtime.search_phases import Phase, Phases
 from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
 from nasc.runtime.tensorboard_log import TensorboardLog
@@ -49,16 +48,6 @@ _WARMUP_OPTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A part of an epoch: which images, and what they train."""
-
-    name: str
-    images: Images
-    batches: Batches
-    architecture: bool
-
-
 class SearchRun:
     """A search between two epochs: `epoch` of them are done, in `seconds`."""
 
@@ -72,10 +61,9 @@ class SearchRun:
         settings: Settings,
     ) -> None:
         self.method, self.data, self.options, self.device = method, data, options, device
-        self.progress, self.settings, self.limit = progress, settings, settings.steps
+        self.progress, self.settings = progress, settings
         self.supernet: nn.Module = method.supernet
-        parts = split_at_random(data.train, (options.split, 1 - options.split), settings.split_seed(options))
-        self.parts: tuple[Images, Images] = (parts[0], parts[1])
+        self.phases = Phases(method, data, options, settings)
         self.precision = precision_of(settings.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
@@ -100,40 +88,6 @@ class SearchRun:
 
     # ------------------------------------------------------------------------------------------ epochs
 
-    def phases(self, epoch: int) -> list[Phase]:
-        """The parts of epoch `epoch` (from 0): the weights alone in warm-up, then 80 % and 20 % (A.2.1)."""
-        if epoch < self.options.warmup:
-            images = self.data.train if self.options.warmup_images == "all" else self.parts[0]
-            return [self._phase("warm-up", images, epoch, architecture=False)]
-        return [
-            self._phase("weights", self.parts[0], epoch, architecture=False),
-            self._phase("architecture", self.parts[1], epoch, architecture=True),
-        ]
-
-    def _phase(self, name: str, images: Images, epoch: int, architecture: bool) -> Phase:
-        seed = derive_seed(self.options.seed, name)
-        batch, workers = min(self.options.batch, size(images)), self.settings.workers
-        batches = loader(images, batch, True, seed, epoch, drop_last=True, workers=workers)
-        return Phase(name, images, batches, architecture)
-
-    def still_images(self) -> Batches:
-        """The images that the weights were trained on, not augmented, in batches of the run's size."""
-        images = self.parts[0]
-        return loader(
-            images, min(self.options.batch, size(images)), True, self.options.seed, self.epoch, drop_last=True
-        )
-
-    def steps_of(self, phase: Phase) -> int:
-        return len(phase.batches) if self.limit is None else min(self.limit, len(phase.batches))
-
-    def steps_of_epoch(self, epoch: int) -> int:
-        return sum(self.steps_of(phase) for phase in self.phases(epoch))
-
-    def steps_between(self, first: int, last: int) -> int:
-        """The steps of epochs `first` to `last` - 1."""
-        warmup = max(0, min(last, self.options.warmup) - first)
-        return warmup * self.steps_of_epoch(0) + (last - first - warmup) * self.steps_of_epoch(self.options.epochs - 1)
-
     def run_epoch(self) -> dict[str, Any]:
         """One epoch, what the method decides at its end, and its line of the metrics log."""
         started = time.monotonic()
@@ -141,7 +95,7 @@ class SearchRun:
         if self.epoch == self.options.warmup:
             self.method.begin()
         self.method.start_epoch(self.epoch)
-        sums = {phase.name: self._run_phase(phase) for phase in self.phases(self.epoch)}
+        sums = {phase.name: self._run_phase(phase) for phase in self.phases.of(self.epoch)}
         self._require_sound()
         events = self._decide() if searching else []
         self.seconds += time.monotonic() - started
@@ -188,7 +142,7 @@ class SearchRun:
         for parameter in self.method.architecture():
             parameter.requires_grad_(phase.architecture)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        seen, steps, text = 0, self.steps_of(phase), ""
+        seen, steps, text = 0, phase.steps, ""
         for step, (images, labels) in zip(range(steps), phase.batches, strict=False):
             sums += self._step(phase, step, steps, images, labels)
             seen += len(labels)
@@ -225,7 +179,7 @@ class SearchRun:
             self.scaler.step(optimizer)
             self.scaler.update()
         if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
-            for parameter in self.method.after_step(self._progress(phase, step)):
+            for parameter in self.method.after_step(self.phases.progress(self.epoch, phase, step)):
                 self.optimizers[True].state.pop(parameter, None)
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), entropy.detach() * len(labels), correct]).double()
@@ -239,30 +193,6 @@ class SearchRun:
         for group in optimizer.param_groups:
             group["lr"] = rate
         return optimizer
-
-    def _progress(self, phase: Phase, step: int) -> float:
-        """How much of the search is done, among the steps that the method counts: 0 at its first, 1 at its last.
-
-        Where it begins with the warm-up, that counts as done.
-        """
-        first = 0 if self.method.progress_from_start else self.options.warmup
-        before, per_epoch = self._counted(phase)
-        done = self._counted_epochs(first, self.epoch, per_epoch) + before + step
-        return done / max(1, self._counted_epochs(first, self.options.epochs, per_epoch) - 1)
-
-    def _counted(self, phase: Phase) -> tuple[int, int]:
-        """Counted steps of this epoch before a phase, and of the whole epoch."""
-        before = total = 0
-        for other in self.phases(self.epoch):
-            if other.name == phase.name:
-                before = total
-            total += self.steps_of(other) if self.method.counts(other.architecture) else 0
-        return before, total
-
-    def _counted_epochs(self, first: int, last: int, per_epoch: int) -> int:
-        warmup = max(0, min(last, self.options.warmup) - first)
-        steps = self.steps_of_epoch(0) if warmup and self.method.counts(False) else 0
-        return warmup * steps + (last - first - warmup) * per_epoch
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -345,7 +275,7 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: Stat
     elif settings.warmup_from is not None and run.options.warmup:
         run.restore_warmup(settings.warmup_from, identity)
     rewind_metrics(out / METRICS, run.epoch)
-    run.progress.start("search", run.steps_between(0, run.until), run.steps_between(0, run.epoch))
+    run.progress.start("search", run.phases.steps_between(0, run.until), run.phases.steps_between(0, run.epoch))
     with TensorboardLog(out, settings.tensorboard, run.epoch) as board:
         try:
             while run.epoch < run.until:

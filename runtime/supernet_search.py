@@ -84,7 +84,7 @@ def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -
 
     def state(member: Network) -> dict[str, Tensor]:
         settle(method.supernet, layers, choices)
-        recalibrate(method.supernet, run.still_images(), context.device)
+        recalibrate(method.supernet, run.phases.seen_images(), context.device)
         return inherited_state(method.supernet, inherited(network, layers, choices, member))
 
     return replace(

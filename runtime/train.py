@@ -26,7 +26,7 @@ from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batches, loader
-from nasc.runtime.data_splits import DataSplits
+from nasc.runtime.data_splits import DataSplits, size
 from nasc.runtime.distill import Teacher, distillation_loss, load_teacher
 from nasc.runtime.ema import average_of
 from nasc.runtime.evaluate import EvalResult, evaluate, require_labels
@@ -110,10 +110,10 @@ class _Run:
         self.average: AveragedModel | None = average_of(model, options.ema) if options.ema else None
         self.precision = precision_of(options.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
-        self.teacher = self._load_teacher()
         self.steps = len(self.batches(0))
         if not self.steps:
             raise NascError(f"the data `{data.name}` has no training images")
+        self.teacher = self._load_teacher()
         self.epoch, self.seconds = 0, 0.0
 
     @property
@@ -125,7 +125,7 @@ class _Run:
         options = self.options
         if options.teacher is None:
             return None
-        shape = (options.batch, *self.data.input_shape)
+        shape = (min(options.batch, size(self.data.train)), *self.data.input_shape)
         return load_teacher(Path(options.teacher), shape, self.data.classes, self.device, torch.get_num_threads())
 
     def batches(self, epoch: int) -> Batches:

@@ -143,6 +143,12 @@ def test_a_package_cannot_replace_a_method_of_nasc(install: Callable[..., None])
     assert plugins.method_names().count("prunet") == 1
 
 
+def test_the_search_of_a_package_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = Job("x", "", tmp_path, None, (1, 8, 8), 10, "gone", {})
+    code, _, complaint = command(job, "--help", capsys=capsys)
+    assert code == 1 and "there is no search method `gone`" in complaint
+
+
 def test_a_run_time_half_that_is_not_there(install: Callable[..., None], tmp_path: Path) -> None:
     text = example("cheapest.py").replace("cheapest_search:search", "cheapest_search:serch")
     install("cheapest", "cheapest:METHOD", cheapest=text, cheapest_search=example("cheapest_search.py"))

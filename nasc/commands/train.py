@@ -60,8 +60,8 @@ def command(file: Path, data: str, out: Path, resume: bool, form: str, **given: 
 
     A cosine schedule after a linear warm-up, averaged weights (EMA), the data's usual augmentation, mixed precision on
     a GPU. The third example is the recipe of PruNet's appendix A.2.2, the fourth adds a teacher: it is given the images
-    that the network is given, resized to its own size. RUN gets weights.safetensors, result.json, metrics.jsonl, a copy of the network, and a checkpoint
-    after each epoch.
+    that the network is given, resized to its own size. RUN gets weights.safetensors, result.json, metrics.jsonl, a copy
+    of the network, and a checkpoint after each epoch.
     """
     from nasc.runtime.train_file import train_file
 

@@ -1,0 +1,82 @@
+"""The parts of a search's epochs: which images train what, in how many steps, and how far on a step is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.runtime.data_loader import Batches, loader
+from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
+from nasc.runtime.methods.mixture import Mixture
+from nasc.runtime.search_context import Settings
+from nasc.runtime.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of an epoch: which images, what they train, and in how many steps."""
+
+    name: str
+    batches: Batches
+    architecture: bool
+    steps: int
+
+
+class Phases:
+    """The phases of all epochs of one search (PruNet, A.2.1)."""
+
+    def __init__(self, method: Mixture, data: DataSplits, options: SupernetOptions, settings: Settings) -> None:
+        self.method, self.options, self.settings, self.train = method, options, settings, data.train
+        parts = split_at_random(data.train, (options.split, 1 - options.split), settings.split_seed(options))
+        self.weights: Images = parts[0]
+        self.architecture: Images = parts[1]
+
+    def of(self, epoch: int) -> list[Phase]:
+        """The parts of epoch `epoch` (from 0): the weights alone in warm-up, then 80 % and 20 %."""
+        if epoch < self.options.warmup:
+            images = self.train if self.options.warmup_images == "all" else self.weights
+            return [self._phase("warm-up", images, epoch, architecture=False)]
+        return [
+            self._phase("weights", self.weights, epoch, architecture=False),
+            self._phase("architecture", self.architecture, epoch, architecture=True),
+        ]
+
+    def _phase(self, name: str, images: Images, epoch: int, architecture: bool) -> Phase:
+        batches = self._batches(images, derive_seed(self.options.seed, name), epoch)
+        limit = self.settings.steps
+        return Phase(name, batches, architecture, len(batches) if limit is None else min(limit, len(batches)))
+
+    def _batches(self, images: Images, seed: int, epoch: int) -> Batches:
+        batch = min(self.options.batch, size(images))
+        return loader(images, batch, True, seed, epoch, drop_last=True, workers=self.settings.workers)
+
+    def seen_images(self) -> Batches:
+        """The images that train the weights, in an order of their own."""
+        return self._batches(self.weights, derive_seed(self.options.seed, "seen"), self.options.epochs)
+
+    # ------------------------------------------------------------------------------------------ counting
+
+    def steps_between(self, first: int, last: int) -> int:
+        """The steps of epochs `first` to `last` - 1."""
+        return self._sum(first, last, counted=False)
+
+    def progress(self, epoch: int, phase: Phase, step: int) -> float:
+        """How much of the search is done at a step, among those that the method counts: 0 at its first, 1 at its last.
+
+        Where it begins with the warm-up, that counts as done.
+        """
+        first = 0 if self.method.progress_from_start else self.options.warmup
+        names = [other.name for other in self.of(epoch)]
+        before = sum(map(self._counted, self.of(epoch)[: names.index(phase.name)]))
+        done = self._sum(first, epoch, counted=True) + before + step
+        return done / max(1, self._sum(first, self.options.epochs, counted=True) - 1)
+
+    def _sum(self, first: int, last: int, counted: bool) -> int:
+        """All steps, or those that count, of epochs `first` to `last` - 1: alike before and after the warm-up's end."""
+        warmup = max(0, min(last, self.options.warmup) - first)
+        lengths = [(warmup, 0), (last - first - warmup, self.options.epochs - 1)]
+        take = self._counted if counted else lambda phase: phase.steps
+        return sum(number * sum(map(take, self.of(epoch))) for number, epoch in lengths if number)
+
+    def _counted(self, phase: Phase) -> int:
+        return phase.steps if self.method.counts(phase.architecture) else 0
