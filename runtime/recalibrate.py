@@ -14,8 +14,8 @@ BATCHES = 50
 """How many batches the statistics are taken over, at most."""
 
 
-def recalibrate(model: nn.Module, batches: Batches, device: torch.device) -> None:
-    """Replace all running means and variances by averages over batches of images; weights stay as they are.
+def recalibrate(model: nn.Module, batches: Batches, device: torch.device, most: int = BATCHES) -> None:
+    """Replace all running means and variances by averages over `most` batches of images; weights stay as they are.
 
     Every candidate of a stochastic layer, and both widths of a Prunode, moved the statistics that the found network
     inherits; slimmable networks, whose widths share weights as well, take them anew for the same reason (Yu & Huang,
@@ -25,7 +25,7 @@ def recalibrate(model: nn.Module, batches: Batches, device: torch.device) -> Non
     momenta, training = [norm.momentum for norm in norms], model.training
     model.train()
     with torch.no_grad():
-        for number, (images, _) in enumerate(islice(batches, BATCHES)):
+        for number, (images, _) in enumerate(islice(batches, most)):
             for norm in norms:
                 norm.momentum = 1 / (number + 1)  # a plain average; the first batch replaces what was there
             model(images.to(device, non_blocking=True))

@@ -21,7 +21,7 @@ from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.member_latency import table_environment
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.prefix import initialise
-from nasc.runtime.recalibrate import recalibrate
+from nasc.runtime.recalibrate import BATCHES, recalibrate
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import SearchRun, run_epochs
 from nasc.runtime.seeds import derived_generator
@@ -84,7 +84,7 @@ def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -
 
     def state(member: Network) -> dict[str, Tensor]:
         settle(method.supernet, layers, choices)
-        recalibrate(method.supernet, run.phases.seen_images(), context.device)
+        recalibrate(method.supernet, run.phases.seen_images(), context.device, context.settings.steps or BATCHES)
         return inherited_state(method.supernet, inherited(network, layers, choices, member))
 
     return replace(

@@ -25,6 +25,7 @@ from nasc.compiler.methods.values import Options
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, NascError
 from nasc.dsl.parser import parse
+from nasc.runtime.search import Job
 from tests.searches import NARROW, command, compiled, module_at, run
 from tests.spaces import ROOT, space_of
 
