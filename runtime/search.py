@@ -17,7 +17,7 @@ from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.runtime.progress import amount, shown
 from nasc.runtime.search_context import Job, SearchResult, Settings
 from nasc.runtime.search_job import options_of, search
-from nasc.runtime.sweep import Retraining, points_of, sweep
+from nasc.runtime.sweep import Retraining, at, points_of, sweep
 from nasc.runtime.sweep_table import sweep_table
 
 __all__ = ["Job", "SearchResult", "Settings", "how_to_run", "main", "options_of", "search", "search_command"]
@@ -179,7 +179,11 @@ def _run(job: Job, given: dict[str, Any]) -> None:
     retraining = Retraining.of(given.pop("retrain"), given.pop("training"))
     settings = Settings(**{name: given.pop(name) for name in Settings.model_fields if name in given})
     options = options_of(job, _changes(job, given, trial=settings.steps is not None))
-    if len(points_of(options)) > 1:
+    points = points_of(options)
+    if settings.steps is not None and len(points) > 1:
+        click.echo(f"a trial is the first of {len(points)} runs: {points[0].words}", err=True)
+        options, points = at(options, points[0]), points[:1]
+    if len(points) > 1:
         swept = sweep(job, options, settings, retraining)
         click.echo(swept.model_dump_json(indent=2, by_alias=True) if form == "json" else sweep_table(swept))
         return

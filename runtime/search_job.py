@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor
+from torch.utils.data import Subset
 
 from nasc.compiler.compile import space_hash
 from nasc.compiler.ir import Network
@@ -32,7 +33,7 @@ from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.checkpoint import restore_weights, save_weights
-from nasc.runtime.data import DataSplits, load_data
+from nasc.runtime.data import DataSplits, Images, load_data, size
 from nasc.runtime.evaluate import evaluate
 from nasc.runtime.member_model import module_of
 from nasc.runtime.progress import Progress, amount, standard_progress
@@ -193,10 +194,15 @@ def _found(context: Context, outcome: Outcome) -> _Found | None:
     state = outcome.state(network)
     module = module_of(network)
     restore_weights(module, state, "the SuperNet")
-    scores = evaluate(
-        module.to(context.device), context.data.val, context.options.batch, context.device, context.settings.workers
-    )  # fmt: skip
+    batch, settings = context.options.batch, context.settings
+    scores = evaluate(module.to(context.device), _looked_at(context), batch, context.device, settings.workers)
     return _Found(text, network, state, scores.top1)
+
+
+def _looked_at(context: Context) -> Images:
+    """The validation images; for a trial, as few as it has steps."""
+    images, steps = context.data.val, context.settings.steps
+    return images if steps is None else Subset(images, range(min(size(images), steps * context.options.batch)))
 
 
 def _provenance(context: Context, outcome: Outcome) -> str:

@@ -48,6 +48,11 @@ class Point(NamedTuple):
         middle = "" if self.lambda_ is None else f"_lambda-{self.lambda_:g}"
         return f"alpha-{self.alpha:g}{middle}_seed-{self.seed}"
 
+    @property
+    def words(self) -> str:
+        middle = "" if self.lambda_ is None else f"lambda {self.lambda_:g}, "
+        return f"alpha {self.alpha:g}, {middle}seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class Retraining:
@@ -145,12 +150,12 @@ class _SweepRun:
         folder = self.out / RUNS / point.name
         if (folder / RESULT).is_file():
             return
-        self.progress.line(f"run {point.name.replace('_', ', ').replace('-', ' ')}")
+        self.progress.line(f"run {point.words}")
         try:
             search(self.job, at(self.options, point), self.settings.model_copy(update={"out": folder}), self.progress)
         except NascError as error:
-            self.problem = f"{point.name}: {error.message}"
-            self.progress.line(f"run {point.name} failed: {error.message}")
+            self.problem = f"{point.words}: {error.message}"
+            self.progress.line(f"run {point.words} failed: {error.message}")
             self._change(point, state="failed")
             return
         self._change(point)

@@ -280,7 +280,7 @@ def test_killed_when_the_log_is_taken_back(job: Job, whole: Whole, tmp_path: Pat
 
 
 def run_sweep(job: Job, out: Path) -> None:
-    options = options_of(job, {"epochs": 3, "warmup": 1, "alpha": (0.1, 0.6), "lambda": (0.4, 0.85)})
+    options = options_of(job, {"epochs": 2, "warmup": 1, "alpha": (0.1, 0.6), "lambda": (0.4, 0.85)})
     sweep(job, options, Settings(data="synthetic:48", out=out, threads=1, resume=True), None, SilentProgress())
 
 
