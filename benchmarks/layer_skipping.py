@@ -1,6 +1,6 @@
 """Does the trend of PruNet's Table 6 show: how many blocks a search keeps, and its loss, over alpha, phi and lambda?
 
-Run: `python benchmarks/layer_skipping.py --out /tmp/layers` (about an hour on two cores; `--seeds 0` for a third of it). On
+Run: `python benchmarks/layer_skipping.py --out /tmp/layers` (about an hour on two cores; `--seeds 0` for a third). On
 scikit-learn's digits, over a space of nine inverted residuals of which seven may be dropped, with latencies that ONNX
 Runtime measures here first. For each seed one warm-up is shared by all 20 combinations, as in the paper. What is done
 already in the folder is not done again. Prints each cell's loss and number of blocks, mean over the seeds with its
