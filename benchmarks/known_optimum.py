@@ -2,8 +2,8 @@
 
 Run: `python benchmarks/known_optimum.py` (about half an hour; `--seeds 5` for a look). The problems are those of
 `tests/test_search_oracle.py`: made-up SuperNets with a separable loss, whose best network brute force knows. "widths"
-are three layers with one block each, of 16 widths; "all" has four blocks, 16 widths and the skip in each layer. Right is
-a search that ends in the best blocks and skips, and in widths to within one step of the grid. Only the options named
+are three layers with one block each, of 16 widths; "all" has four blocks, 16 widths and the skip in each layer. Right
+is a search that ends in the best blocks and skips, and in widths to within one step of the grid. Only the options named
 differ from what the paper prints. Steps are those that train architecture weights.
 """
 
