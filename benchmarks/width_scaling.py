@@ -1,10 +1,10 @@
 """Time and memory of a search's step as the number of widths per block grows: a Prunode against a mixture.
 
 Run: `python benchmarks/width_scaling.py`. Two inverted residuals whose largest hidden width stays 256 are searched
-over 2 to 256 evenly spaced widths. PruNet relaxes each to one Prunode; FBNet's mixture has one block per width. A step
-is the forward and backward pass of the cross-entropy and an optimiser's step for weights, on one thread. The rows are
-timed in turn, round after round; "activations" are the bytes that autograd keeps for the backward pass. The mixture stops at 64
-candidates a layer, which is as many as nasc relaxes.
+over 2 to 256 evenly spaced widths. PruNet relaxes each to one Prunode; FBNet's mixture has one block per width. A
+step is the forward and backward pass of the cross-entropy and an optimiser's step for weights, on one thread. The
+rows are timed in turn, round after round; "activations" are the bytes that autograd keeps for the backward pass. The
+mixture stops at 64 candidates a layer, which is as many as nasc relaxes.
 """
 
 from __future__ import annotations
