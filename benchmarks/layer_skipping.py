@@ -92,6 +92,8 @@ def table(found: dict[Cell, list[tuple[float, int]]]) -> str:
             losses, blocks = zip(*found[alpha, phi, lambda_], strict=True)
             cells += [spread(losses, 3), spread(blocks, 1)]
         lines.append(f"| {alpha:g} | " + " | ".join(cells) + " |")
+    means = [statistics.mean(b for alpha in ALPHAS for _, b in found[alpha, *column]) for column in COLUMNS]
+    lines.append("| all | " + " | ".join(f" | {mean:.2f}" for mean in means) + " |")
     return "\n".join(lines)
 
 
@@ -102,16 +104,23 @@ def spread(values: tuple[float, ...], digits: int) -> str:
 
 def trends(found: dict[Cell, list[tuple[float, int]]]) -> str:
     """Rank correlations of the number of blocks over all searches of a column, and of a row."""
-    from scipy.stats import spearmanr
-
     lines = []
     for phi, lambda_ in COLUMNS:
         pairs = [(alpha, blocks) for alpha in ALPHAS for _, blocks in found[alpha, phi, lambda_]]
-        lines.append(f"phi {phi:g}, lambda {lambda_:g}: blocks against alpha, Spearman {spearmanr(pairs)[0]:+.2f}")
+        lines.append(f"phi {phi:g}, lambda {lambda_:g}: blocks against alpha, {correlation(pairs)}")
     for alpha in ALPHAS:
         pairs = [(lambda_, blocks) for phi, lambda_ in COLUMNS for _, blocks in found[alpha, phi, lambda_]]
-        lines.append(f"alpha {alpha:g}: blocks against lambda, Spearman {spearmanr(pairs)[0]:+.2f}")
+        lines.append(f"alpha {alpha:g}: blocks against lambda, {correlation(pairs)}")
     return "\n".join(lines)
+
+
+def correlation(pairs: list[tuple[float, int]]) -> str:
+    """Spearman's, in words."""
+    from scipy.stats import spearmanr
+
+    if len({blocks for _, blocks in pairs}) == 1:
+        return f"all {pairs[0][1]}"
+    return f"Spearman {spearmanr(pairs)[0]:+.2f}"
 
 
 def main() -> None:
