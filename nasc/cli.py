@@ -23,6 +23,7 @@ COMMANDS = {
     "contains": "Ask whether every network of B is in A.",
     "diff": "List what differs between two files.",
     "compile": "Write a SuperNet and its search module, or one network as code.",
+    "plan": "Say what a search will take: memory, time, and which batch fits.",
     "profile": "Measure the blocks of a compiled folder.",
     "search": "Run the search module of a compiled folder.",
     "train": "Train one network from scratch.",

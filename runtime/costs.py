@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 
@@ -51,6 +52,16 @@ class Costs:
     @property
     def unit(self) -> str:
         return UNITS[self.kind]
+
+    @property
+    def digest(self) -> str:
+        """What tells these numbers from others, such as those of a table that was measured anew."""
+        return digest_of([self.fixed, *(cost for widths in self.blocks.values() for cost in widths.values())])
+
+
+def digest_of(costs: Sequence[float]) -> str:
+    """A short word for a list of costs."""
+    return blake2b(" ".join(map(repr, costs)).encode(), digest_size=6).hexdigest()
 
 
 def formula_costs(layers: Sequence[RelaxedLayer], kind: Cost) -> Costs:

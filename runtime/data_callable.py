@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from nasc.dsl.diagnostics import NascError, did_you_mean
 from nasc.runtime.data_splits import DataSplits, Images, ImageShape, split_at_random
+
+_HELP = "the function has no parameters and returns a Dataset of pairs (image C×H×W, label), or (training, validation)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +64,13 @@ def load_callable(spec: str, shape: ImageShape, classes: int, seed: int, root: P
     finite.
     """
     function = _find(spec, root)
+    _require_no_parameters(spec, function)
     with _own_code(f"`{spec}`"):
         result = function()
     pair = result if isinstance(result, tuple | list) else (result,)
     if len(pair) not in (1, 2) or not all(isinstance(part, Dataset) and hasattr(part, "__len__") for part in pair):
-        raise NascError(f"`{spec}` returned neither a torch.utils.data.Dataset of known length nor a pair of them")
+        message = f"`{spec}` returned neither a torch.utils.data.Dataset of known length nor a pair of them"
+        raise NascError(message, help=_HELP)
     checked = [_checked(spec, part, shape, classes) for part in pair]
     train, val = checked if len(checked) == 2 else split_at_random(checked[0], (0.8, 0.2), seed)
     return DataSplits(spec, classes, shape, (0.0,) * shape[0], (1.0,) * shape[0], train, val)
@@ -88,6 +93,15 @@ def _find(spec: str, root: Path) -> Callable[[], Any]:
     if not callable(function):
         raise NascError(f"the module `{module_name}` has no function `{name}`", help=did_you_mean(name, dir(module)))
     return function
+
+
+def _require_no_parameters(spec: str, function: Callable[[], Any]) -> None:
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise NascError(f"`{spec}` is called without arguments: {error}", help=_HELP) from None
+    except ValueError:
+        return  # some functions written in C have no signature
 
 
 def _checked(spec: str, dataset: Images, shape: ImageShape, classes: int) -> Images:

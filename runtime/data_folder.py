@@ -20,6 +20,7 @@ from nasc.runtime.data_splits import DataSplits, Images, ImageShape, require_cla
 from nasc.runtime.seeds import derived_generator
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_LAYOUT = "an image folder holds train/CLASS/… and val/CLASS/…, or CLASS/… alone"
 
 # Means and deviations of ImageNet's training images, red, green, blue; for grey images their averages.
 _MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -105,6 +106,8 @@ def _parts(
 
 def _class_names(directory: Path, classes: int) -> list[str]:
     names = _directories(directory)
+    if not names:
+        raise NascError(f"{directory} has no folder of a class", help=_LAYOUT)
     require_classes(str(directory), len(names), classes)
     return names
 
@@ -131,7 +134,7 @@ def _entries(directory: Path) -> list[Path]:
     except OSError as error:
         raise NascError(
             f"cannot read the folder {directory}: {error.strerror}",
-            help="an image folder holds train/CLASS/… and val/CLASS/…, or CLASS/… alone",
+            help=_LAYOUT,
         ) from error
 
 

@@ -19,11 +19,13 @@ def recalibrate(model: nn.Module, batches: Batches, device: torch.device, most: 
 
     Every candidate of a stochastic layer, and both widths of a Prunode, moved the statistics that the found network
     inherits; slimmable networks, whose widths share weights as well, take them anew for the same reason (Yu & Huang,
-    2019).
+    2019). Nothing else is as in training: dropout would make them depend on when they are taken.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta, training = [norm.momentum for norm in norms], model.training
-    model.train()
+    model.eval()
+    for norm in norms:
+        norm.train()
     with torch.no_grad():
         for number, (images, _) in enumerate(islice(batches, most)):
             for norm in norms:

@@ -136,11 +136,15 @@ def _candidate_names(names: Any) -> list[str]:
     return ["<h2>Candidates</h2>", table(["layers", "candidates by number"], rows)]
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _search(records: list[Record], choices: Mapping[str, Any]) -> list[str]:
     """What a search's log says of its layers; nothing of the log of something else."""
     epochs = read_epochs(records)
     layers = len(layers_of(epochs))
-    over = f"of {layers} layers over {len(epochs)} epochs"
+    over = f"of {_counted(layers, 'layer')} over {_counted(len(epochs), 'epoch')}"
     pictures = (
         ("Candidates left", plot_remaining(epochs), f"candidates left {over}, the skip among them"),
         ("Blocks and layers going", plot_candidates(epochs, choices), f"probabilities {over}; the warm-up is grey"),

@@ -27,6 +27,8 @@ NOT_PLOTTED = frozenset({"seconds", "epoch", "step", "seed", "rate", "threshold"
 """Settings and clocks. The threshold stands in the picture of the candidates."""
 METRIC_COLUMNS, LAYER_COLUMNS, LEGEND_COLUMNS = 3, 4, 6
 MOST_LAYERS, MOST_METRICS = 120, 30
+SCALE_ROWS = 8
+"""As many as the scale beside the overview needs for its own labels."""
 STYLES = ("-", (0, (4, 1)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 SKIP_COLOR, THRESHOLD_COLOR, WARMUP_COLOR = "#111111", "#d62728", "#eeeeee"
 
@@ -43,16 +45,19 @@ def plot_metrics(records: Sequence[Record]) -> Figure | None:
     if not names:
         return None
     units = {"cost": next((r["unit"] for r in records if isinstance(r.get("unit"), str)), "")}
+    expected = "expected " if any("probabilities" in r for r in records) else ""
     rows = -(-len(names) // METRIC_COLUMNS)
     figure = Figure(figsize=(11, 2.4 * rows), layout="constrained")
     for place, name in enumerate(names, 1):
         axes = figure.add_subplot(rows, METRIC_COLUMNS, place)
         there = [(at, r) for at, r in enumerate(records) if is_number(r.get(name))]
         axis = next((a for a in AXES if all(is_number(r.get(a)) for _, r in there)), "")
-        axes.plot([r[axis] if axis else at for at, r in there], [r[name] for _, r in there], color=PALETTE[0])
-        title = f"expected cost, {units[name]}" if units.get(name) else name.replace("_", " ")
+        first = axis == "epoch"  # which a log counts from 0 and everything else from 1
+        axes.plot([r[axis] + first if axis else at for at, r in there], [r[name] for _, r in there], color=PALETTE[0])
+        title = f"{expected}cost, {units[name]}" if units.get(name) else name.replace("_", " ")
         axes.set_title(plain(title), fontsize=10)
         axes.set_xlabel(axis, fontsize=9)
+        _whole_ticks(axes)
         axes.grid(alpha=0.3)
     return figure
 
@@ -116,7 +121,7 @@ def plot_candidates(epochs: Sequence[Epoch], choices: Choices) -> Figure | None:
 
     figure = _panels(layers, epochs, choices, len(names), draw)
     dotted = {"color": THRESHOLD_COLOR, "linestyle": (0, (2, 2)), "linewidth": 0.9}
-    _legend(figure, names, [("threshold", dotted)])
+    _legend(figure, names, [("threshold", dotted)] if thresholds else [])
     return figure
 
 
@@ -132,7 +137,7 @@ def plot_remaining(epochs: Sequence[Epoch]) -> Figure | None:
     rows = [[_remaining(epoch, address) for epoch in epochs] for address in layers]
     most = max(1, max(map(max, rows)))
     colors = ["#bbbbbb", *(to_hex(colormaps["viridis_r"](i / most)) for i in range(most))]
-    figure = Figure(figsize=(11, 1.1 + 0.22 * len(layers)), layout="constrained")
+    figure = Figure(figsize=(11, 1.1 + 0.22 * max(SCALE_ROWS, len(layers))), layout="constrained")
     axes = figure.add_subplot()
     extent = (epochs[0].number - 0.5, epochs[-1].number + 0.5, len(layers) - 0.5, -0.5)
     norm = BoundaryNorm([i - 0.5 for i in range(most + 2)], most + 1)
@@ -141,6 +146,7 @@ def plot_remaining(epochs: Sequence[Epoch]) -> Figure | None:
     )
     axes.set_yticks(range(len(layers)), [plain(address) for address in layers], fontsize=8)
     axes.set_xlabel("epoch", fontsize=9)
+    _whole_ticks(axes)
     bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01)
     ticks = list(range(0, most + 1, -(-(most + 1) // 12)))
     bar.set_ticks(ticks, labels=["dropped", *map(str, ticks[1:])])
@@ -176,9 +182,17 @@ def _panels(
         axes.set_title(plain(address) + (" (dropped)" if dropped else ""), fontsize=9)
         axes.set_xlim(first, max(last, first + 1))
         axes.tick_params(labelsize=7)
+        _whole_ticks(axes)
         axes.grid(alpha=0.25)
     figure.supxlabel("epoch", fontsize=9)
     return figure
+
+
+def _whole_ticks(axes: Axes) -> None:
+    """There is no epoch 2.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def _look(name: str) -> tuple[str, Any]:
@@ -199,6 +213,7 @@ def _legend(figure: Figure, names: Sequence[str], others: Sequence[tuple[str, di
 
     looks = [("skip" if name == SKIP else f"candidate {name}", *_look(name)) for name in names]
     handles = [Line2D([], [], color=color, linestyle=style, label=label) for label, color, style in looks]
-    handles.append(Line2D([], [], color="#555555", marker="x", linestyle="", label="removed"))
+    if any(line.get_marker() == "x" for axes in figure.axes for line in axes.lines):
+        handles.append(Line2D([], [], color="#555555", marker="x", linestyle="", label="last epoch before it went"))
     handles += [Line2D([], [], label=label, **look) for label, look in others]
     figure.legend(handles=handles, loc="outside upper center", ncols=LEGEND_COLUMNS, fontsize=8, frameon=False)

@@ -39,6 +39,7 @@ from nasc.runtime.member_model import module_of
 from nasc.runtime.progress import Progress, amount, standard_progress
 from nasc.runtime.search_context import Context, Job, Outcome, SearchResult, Settings, Source
 from nasc.runtime.surroundings import surroundings
+from nasc.runtime.sweep_table import SWEEP
 
 SPACE, SOURCE = "space.json", "space.nas"
 BEST, MODEL, WEIGHTS, ONNX, RESULT = "best.nas", "model.py", "best.safetensors", "model.onnx", "result.json"
@@ -70,6 +71,10 @@ def search(job: Job, options: Any, settings: Settings, progress: Progress | None
     a run that is already there, and a loss that is not finite; the last epoch's checkpoint stays.
     """
     method = find_method(job.method)
+    if settings.out is not None and (settings.out / SWEEP).exists():
+        raise NascError(
+            f"{settings.out} holds a sweep", help="continue it with all of its values, or name another folder"
+        )
     source = read_space(job)
     data = data_of(job, options, settings)
     with surroundings(settings.device, settings.threads, options.batch) as device, _folder(settings) as out:

@@ -21,8 +21,11 @@ _CANDIDATE = re.compile(r"[0-9]{1,2}|skip")
 
 @dataclass(frozen=True)
 class Epoch:
-    """A search at the end of an epoch. By the layer's address and the candidate's number (or `skip`): its probability,
-    and the widths of a Prunode's small and large mask, for the candidates that are left."""
+    """A search at the end of an epoch, for the candidates that are left.
+
+    `number` counts from 1, as what a search prints and its `states/` do. By the layer's address and the candidate's
+    number (or `skip`): its probability, and the widths of a Prunode's small and large mask.
+    """
 
     number: int
     warmup: bool
@@ -38,12 +41,12 @@ def read_epochs(records: Iterable[Record]) -> tuple[Epoch, ...]:
         number, said = record.get("epoch"), record.get("probabilities")
         if not isinstance(number, int) or not isinstance(said, dict):
             continue
-        if not (epochs[-1].number if epochs else -1) < number <= LAST_EPOCH:
+        if not (epochs[-1].number if epochs else 0) < number + 1 <= LAST_EPOCH:
             continue
         threshold = record.get("threshold")
         epochs.append(
             Epoch(
-                number=number,
+                number=number + 1,
                 warmup=record.get("phase") == "warm-up",
                 threshold=float(threshold) if isinstance(threshold, int | float) and is_number(threshold) else None,
                 probabilities={a: found for a, those in said.items() if _address(a) and (found := _probable(those))},

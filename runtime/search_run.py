@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.compiler.methods.values import Optimizer
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import require_labels
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
+from nasc.runtime.optimizers import restore_optimizer
 from nasc.runtime.precision import precision_of
 from nasc.runtime.progress import Progress, amount, duration
 from nasc.runtime.run_identity import changed_settings, require_same_run, run_of
@@ -41,8 +43,9 @@ KIND, VERSION = "search", 2
 CHECKPOINT, WARMUP, METRICS = "checkpoint.pt", "warmup.pt", "metrics.jsonl"
 _LOOK_STEPS = 10
 
-# What the weights at the end of warm-up depend on, beside space, method and data.
-_WARMUP_OPTIONS = (
+# What the weights at the end of warm-up depend on; costs and what trains architecture weights are not among it.
+_WARMUP_SETTINGS = (
+    *("space", "space_hash", "method", "steps", "data", "data_seed"),
     *("epochs", "warmup", "batch", "warmup_images", "split", "class_fraction", "augment", "magnitude", "deviation"),
     *("weights", "tau", "temperature", "small", "large"),
 )
@@ -239,9 +242,10 @@ class SearchRun:
 
     def restore_warmup(self, path: Path, identity: dict[str, Any]) -> None:
         """Go on from where another run's warm-up ended. Raises `NascError` if this run's would have been another."""
+        if not self.options.warmup:
+            raise NascError("this search has no warm-up to take from another", help="leave --warmup-from out")
         state, which = checkpoint.load(path, KIND, VERSION), self._which(identity)
-        names = tuple(n for n in which if n in (*identity, "data", "data_seed", *_WARMUP_OPTIONS))
-        changed = changed_settings(path, state, which, names)
+        changed = changed_settings(path, state, which, [name for name in _WARMUP_SETTINGS if name in which])
         if changed or state.get("epoch") != self.options.warmup:
             found = ", ".join(changed) or f"{state.get('epoch')} epochs"
             raise NascError(
@@ -256,13 +260,38 @@ class SearchRun:
             self.method.restore(state["method"])
             checkpoint.restore_weights(self.supernet, state["supernet"], str(path))
             self._make_optimizers()
-            self.optimizers[False].load_state_dict(state["weights_optimizer"])
-            self.optimizers[True].load_state_dict(state["architecture_optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            _restore_moments(self.optimizers[False], self.options.weights, state["weights_optimizer"])
+            _restore_moments(self.optimizers[True], self.options.architecture, state["architecture_optimizer"])
+            if self.scaler.is_enabled() and state["scaler"]:  # the checkpoint may be of another precision
+                self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])
-            self.last = dict(state["last"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            self.last = {name: None if value is None else float(value) for name, value in state["last"].items()}
+            if not (0 <= self.epoch <= self.options.epochs and 0 <= self.seconds < math.inf):
+                raise ValueError(f"{self.epoch} epochs in {self.seconds} seconds")
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             raise NascError(f"the checkpoint {path} is not one of this search: {error}") from error
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, settings: Optimizer, state: dict[str, Any]) -> None:
+    """Take over the moments of a `state_dict()`, of the optimiser of this section or of one that took no step yet.
+
+    The section's constants stay. Raises `ValueError`, or what torch raises, for moments of other weights.
+    """
+    restore_optimizer(optimizer, state)
+    for parameter, moments in optimizer.state.items():
+        for name, shape in _moments(settings, parameter).items():
+            moment = moments.get(name)
+            if not isinstance(moment, Tensor) or moment.shape != shape:
+                raise ValueError(f"an optimiser's `{name}` is of other weights")
+
+
+def _moments(settings: Optimizer, parameter: Tensor) -> dict[str, torch.Size]:
+    """The shapes of the moments that an optimiser has of a parameter, once it took a step."""
+    like = nn.Parameter(torch.zeros(parameter.shape, device="meta"))
+    like.grad = torch.zeros_like(like)
+    probe = make_optimizer(settings, [like])
+    probe.step()
+    return {name: moment.shape for name, moment in probe.state[like].items() if isinstance(moment, Tensor)}
 
 
 def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: StateFiles) -> None:
@@ -272,7 +301,7 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: Stat
         if not settings.resume:
             raise NascError(f"{out} already holds a search", help="continue it with --resume, or name another folder")
         run.restore(path, identity)
-    elif settings.warmup_from is not None and run.options.warmup:
+    elif settings.warmup_from is not None and settings.steps is None:
         run.restore_warmup(settings.warmup_from, identity)
     rewind_metrics(out / METRICS, run.epoch)
     run.progress.start("search", run.phases.steps_between(0, run.until), run.phases.steps_between(0, run.epoch))

@@ -50,7 +50,7 @@ def search_supernet(context: Context, method: MixtureType) -> Outcome:
     supernet.to(context.device)
     run = SearchRun(mixture, context.data, options, context.device, context.progress, context.settings)
     states = StateFiles(context.out, source, f"{context.method.about} on {context.data.name}")
-    run_epochs(run, context.out, context.identity, states)
+    run_epochs(run, context.out, {**context.identity, "costs": costs.digest}, states)
     return _outcome(context, run, layers)
 
 

@@ -12,26 +12,30 @@ stopped goes on: what is done is not done again.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from nasc.compiler.cost import cost_of
 from nasc.compiler.methods.option_text import read_plain
 from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime import checkpoint
 from nasc.runtime.costs import UNITS
 from nasc.runtime.pareto import plot_pareto
 from nasc.runtime.progress import Progress, standard_progress
-from nasc.runtime.report_page import svg_of
+from nasc.runtime.report_page import read_json, svg_of
 from nasc.runtime.search_context import Job, Settings
-from nasc.runtime.search_job import BEST, RESULT, search
-from nasc.runtime.search_run import WARMUP
+from nasc.runtime.search_job import BEST, RESULT, data_of, search
+from nasc.runtime.search_run import CHECKPOINT, KIND, VERSION, WARMUP
 from nasc.runtime.sweep_table import SWEEP, Sweep, SweepRun, sweep_table
 from nasc.runtime.train_file import train_file
+from nasc.runtime.train_options import TrainOptions
 
 WARMUP_RUN, RUNS, TRAINED, PICTURE = "warmup", "runs", "trained", "pareto.svg"
 
@@ -45,13 +49,18 @@ class Point(NamedTuple):
 
     @property
     def name(self) -> str:
-        middle = "" if self.lambda_ is None else f"_lambda-{self.lambda_:g}"
-        return f"alpha-{self.alpha:g}{middle}_seed-{self.seed}"
+        middle = "" if self.lambda_ is None else f"_lambda-{_exact(self.lambda_)}"
+        return f"alpha-{_exact(self.alpha)}{middle}_seed-{self.seed}"
 
     @property
     def words(self) -> str:
-        middle = "" if self.lambda_ is None else f"lambda {self.lambda_:g}, "
-        return f"alpha {self.alpha:g}, {middle}seed {self.seed}"
+        middle = "" if self.lambda_ is None else f"lambda {_exact(self.lambda_)}, "
+        return f"alpha {_exact(self.alpha)}, {middle}seed {self.seed}"
+
+
+def _exact(value: float) -> str:
+    """A number with all its digits, and no more: two values of a sweep never share a folder."""
+    return repr(value).removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,19 @@ class Retraining:
             if texts:
                 raise NascError("--train goes with --retrain", help="say for how many epochs: --retrain 20")
             return None
-        return cls({**dict(map(read_plain, texts)), "epochs": epochs})
+        options = {**dict(map(read_plain, texts)), "epochs": epochs}
+        try:
+            TrainOptions(**options)  # now, not after all the searches
+        except ValidationError as error:
+            raise NascError(f"--train {_first(error)}") from None
+        return cls(options)
 
 
 def points_of(options: Any) -> list[Point]:
-    """The runs that a method's options ask for: each alpha, then each lambda, then each seed."""
+    """The runs that a method's options ask for, each once: each alpha, then each lambda, then each seed."""
     lambdas: tuple[float | None, ...] = getattr(options, "lambda_", (None,))
-    return [Point(*values) for values in itertools.product(options.alpha, lambdas, options.seeds)]
+    every = itertools.product(options.alpha, lambdas, options.seeds)
+    return [Point(*values) for values in dict.fromkeys(every)]
 
 
 def at(options: Any, point: Point) -> Any:
@@ -115,35 +130,47 @@ class _SweepRun:
         self.job, self.options, self.out, self.progress = job, options, settings.out, progress
         self.settings = settings.model_copy(update={"resume": True, "data_seed": options.seeds[0]})
         self.resume, self.problem = settings.resume, ""
-        self.sweep = Sweep(
-            space=job.space,
-            method=job.method,
-            data=settings.data,
-            cost=options.cost,
-            unit=UNITS[options.cost],
-            runs=tuple(
-                SweepRun(folder=f"{RUNS}/{p.name}", alpha=p.alpha, lambda_=p.lambda_, seed=p.seed, state="waiting")
-                for p in points_of(options)
-            ),
-        )
+        self.points = {f"{RUNS}/{point.name}": point for point in points_of(options)}
+        try:
+            self.sweep = Sweep(
+                space=job.space,
+                method=job.method,
+                data=settings.data,
+                cost=options.cost,
+                unit=UNITS[options.cost],
+                runs=tuple(
+                    SweepRun(folder=folder, alpha=p.alpha, lambda_=p.lambda_, seed=p.seed, state="waiting")
+                    for folder, p in self.points.items()
+                ),
+            )
+        except ValidationError as error:
+            raise NascError(f"this cannot be a sweep: {_first(error)}") from None
 
     def start(self) -> None:
         """Take over what is there, and train the warm-up that the runs share."""
-        path = self.out / SWEEP
-        if (path.exists() or (self.out / "checkpoint.pt").exists()) and not self.resume:
+        if (self.out / CHECKPOINT).exists():
+            raise NascError(f"{self.out} holds a search, not a sweep", help="name another folder")
+        if (self.out / SWEEP).exists() and not self.resume:
             raise NascError(f"{self.out} already holds a search", help="continue it with --resume, or name another")
         self._take_over()
-        if getattr(self.options, "warmup", 0) and self.settings.warmup_from is None:
+        if getattr(self.options, "warmup", 0):
             self._warm_up()
 
     def _warm_up(self) -> None:
+        """Train the warm-up, or keep a copy of the one that was named: a sweep that goes on must have the same."""
         folder = self.out / WARMUP_RUN
-        if not (folder / WARMUP).is_file():
+        given, path = self.settings.warmup_from, folder / WARMUP
+        if given is not None:
+            checkpoint.load(given, KIND, VERSION)
+            if path.is_file() and path.read_bytes() != given.read_bytes():
+                raise NascError(f"{self.out} was started from another warm-up than {given}", help="leave it out")
+            write_file(path, given.read_bytes())
+        elif not path.is_file():
             self.progress.line("warm-up, shared by all runs")
             first = at(self.options, points_of(self.options)[0])
             update = {"out": folder, "until_warmup": True}
             search(self.job, first, self.settings.model_copy(update=update), self.progress)
-        self.settings = self.settings.model_copy(update={"warmup_from": folder / WARMUP})
+        self.settings = self.settings.model_copy(update={"warmup_from": path})
 
     def search(self, point: Point) -> None:
         """One run, unless it is done; a failure is noted."""
@@ -161,12 +188,13 @@ class _SweepRun:
         self._change(point)
 
     def retrain(self, retraining: Retraining) -> None:
-        """Train the winners' networks from scratch."""
+        """Train the winners' networks from scratch, unless they are trained so already."""
+        options = {**self._training_defaults(), **retraining.options}
+        wanted = TrainOptions(**options).model_dump()
         for run in self.sweep.runs:
-            if run.winner and run.accuracy is None:
-                folder = self.out / run.folder
+            folder = self.out / run.folder
+            if run.winner and _training(folder).get("options") != wanted:
                 self.progress.line(f"training the network of {run.folder}")
-                options = {**self._training_defaults(), **retraining.options}
                 train_file(
                     folder / BEST, self.settings.data, folder / TRAINED, options, resume=True, progress=self.progress
                 )
@@ -195,41 +223,54 @@ class _SweepRun:
         self._write()
 
     def _standing(self, run: SweepRun) -> SweepRun:
-        """A run as its folder says that it stands."""
+        """A run as its folder says that it stands. Raises `NascError` for a result that is none of this sweep."""
         folder = self.out / run.folder
         if not (folder / RESULT).is_file():
             return run
-        result = self._result(folder / RESULT, run)
+        result, scores = self._result(folder / RESULT, run), _training(folder)
         cost = cost_of(space_of(open_file(folder / BEST)))
-        trained = folder / TRAINED / "result.json"
-        scores = json.loads(trained.read_text(encoding="utf-8")) if trained.is_file() else {}
-        return run.model_copy(
-            update={
-                "state": "done",
-                "loss": result["loss"],
-                "cross_entropy": result["cross_entropy"],
-                "cost": result["cost"]["found"],
-                "params": cost.params.min,
-                "macs": cost.macs.min,
-                "layers": result.get("layers"),
-                "seconds": result["seconds"],
-                "accuracy": scores.get("top1"),
-                "test_accuracy": scores.get("test_top1"),
-            }
-        )
+        try:
+            return SweepRun.model_validate(
+                {
+                    **run.model_dump(),
+                    "state": "done",
+                    "loss": result["loss"],
+                    "cross_entropy": result["cross_entropy"],
+                    "cost": result["cost"]["found"],
+                    "params": cost.params.min,
+                    "macs": cost.macs.min,
+                    "layers": result.get("layers"),
+                    "seconds": result["seconds"],
+                    "accuracy": scores.get("top1"),
+                    "test_accuracy": scores.get("test_top1"),
+                }
+            )
+        except (ValidationError, LookupError, TypeError) as error:
+            why = _first(error) if isinstance(error, ValidationError) else error
+            raise NascError(f"{folder / RESULT} is not a search's result: {why}") from None
 
     def _result(self, path: Path, run: SweepRun) -> dict[str, Any]:
         """A run's result. Raises `NascError` where it was searched with other settings."""
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        point = next(p for p in points_of(self.options) if run.folder == f"{RUNS}/{p.name}")
-        wanted = at(self.options, point).model_dump(mode="json", by_alias=True)
-        changed = [name for name, value in wanted.items() if result["options"].get(name) != value]
-        if changed or result["space_hash"] != self.job.space_hash:
+        result = _object(path)
+        options = at(self.options, self.points[run.folder]).model_dump(mode="json", by_alias=True)
+        wanted = {"space_hash": self.job.space_hash, "method": self.job.method, "data": self._data, **options}
+        given = result.get("options")
+        stated = {
+            **(given if isinstance(given, dict) else {}),
+            **{n: result.get(n) for n in wanted if n not in options},
+        }
+        changed = [name for name, value in wanted.items() if stated.get(name) != value]
+        if changed:
             raise NascError(
-                f"the run in {path.parent} was made with other settings: {', '.join(changed) or 'another space'}",
+                f"the run in {path.parent} was made with other settings: {', '.join(changed)}",
                 help="continue the sweep with the settings it was started with, or name another folder",
             )
         return result
+
+    @cached_property
+    def _data(self) -> str:
+        """The name that results give the data."""
+        return data_of(self.job, self.options, self.settings).name
 
     def _write(self) -> None:
         write_file(self.out / SWEEP, self.sweep.model_dump_json(indent=1, by_alias=True).encode() + b"\n")
@@ -247,3 +288,23 @@ def _with_winners(runs: Sequence[SweepRun]) -> Iterator[SweepRun]:
                 best[run.alpha] = run
     for run in runs:
         yield run.model_copy(update={"winner": best.get(run.alpha) is run})
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    """The result of the training of a run's network; empty where there is none yet."""
+    path = folder / TRAINED / RESULT
+    return _object(path) if path.is_file() else {}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A result. Raises `NascError` for what is none."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise NascError(f"{path} is not a result")
+    return found
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

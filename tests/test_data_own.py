@@ -37,6 +37,8 @@ def worded(): return Squares("cat")
 def one_hot(): return Squares(torch.tensor([0, 1]))
 def fractional_tensors(): return TensorDataset(torch.rand(9, 1, 4, 4), torch.tensor([0.0] * 7 + [float("nan"), 0.5]))
 def failing(): raise OSError("no disk")
+def asking(shape, classes=2): return Squares()
+def offering(side=4): return Squares(side=side)
 constant = 3
 
 class Broken(Squares):
@@ -83,6 +85,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Data
 def test_own_datasets(own: Callable[[str], DataSplits]) -> None:
     path = list(sys.path)
     one, pair, tensors = own("one"), own("pair"), own("tensors")
+    assert size(own("offering").train) == 8
     assert sys.path == path
     assert (size(one.train), size(one.val)) == (8, 2) and (size(pair.train), size(pair.val)) == (10, 10)
     images, labels = everything(pair.train)
@@ -113,6 +116,7 @@ def test_own_datasets(own: Callable[[str], DataSplits]) -> None:
         ("nan_tensors", r"item 6 has pixels that are not finite"),
         ("raising", r"`own_data_module:raising`: taking item 7 failed: KeyError: 'seven'"),
         ("failing", r"`own_data_module:failing` failed: OSError: no disk"),
+        ("asking", r"`own_data_module:asking` is called without arguments: missing a required argument: 'shape'"),
     ],
 )
 def test_own_datasets_that_do_not_fit(own: Callable[[str], DataSplits], name: str, words: str) -> None:

@@ -48,6 +48,7 @@ SECTIONS = [
     "Result",
     "The network: tiny",
     "Over time",
+    "Candidates",
     "Candidates left",
     "Blocks and layers going",
     "Masks closing in",
@@ -177,9 +178,9 @@ def test_bands_end_where_candidates_go_and_the_found_width_is_marked() -> None:
     assert figure is not None
     (axes,) = figure.axes
     lines = [(list(line.get_xdata()), list(line.get_ydata()), line.get_marker()) for line in axes.lines]
-    assert ([0, 1, 2, 3], [8, 8, 16, 16], "None") in lines and ([0, 1, 2, 3], [16, 16, 24, 24], "None") in lines
-    assert ([0, 1], [8, 16], "None") in lines and ([1, 1], [16, 24], "x") in lines
-    assert ([3], [24], "D") in lines and len(lines) == 6
+    assert ([1, 2, 3, 4], [8, 8, 16, 16], "None") in lines and ([1, 2, 3, 4], [16, 16, 24, 24], "None") in lines
+    assert ([1, 2], [8, 16], "None") in lines and ([2, 2], [16, 24], "x") in lines
+    assert ([4], [24], "D") in lines and len(lines) == 6
     assert axes.get_title() == "a.1"
 
 
@@ -188,8 +189,8 @@ def test_candidates_are_drawn_with_their_end_and_the_threshold() -> None:
     assert figure is not None
     first, second = figure.axes
     drawn = [(list(line.get_xdata()), list(line.get_ydata()), line.get_marker()) for line in first.lines]
-    assert drawn[0][:2] == ([1, 2, 3], pytest.approx([0.1, 0.2, 0.3]))
-    assert ([0, 1, 2, 3], [0.5, 0.8, 1, 1]) in [row[:2] for row in drawn] and ([1], [0.2], "x") in drawn
+    assert drawn[0][:2] == ([2, 3, 4], pytest.approx([0.1, 0.2, 0.3]))
+    assert ([1, 2, 3, 4], [0.5, 0.8, 1, 1]) in [row[:2] for row in drawn] and ([2], [0.2], "x") in drawn
     skip = [line for line in second.lines if list(line.get_ydata()) == [0.4, 0.7, 1.0]]
     others = {line.get_color() for line in first.lines} | {
         line.get_color() for line in second.lines if line not in skip
@@ -204,11 +205,37 @@ def test_the_overview_counts_candidates_and_says_dropped() -> None:
     assert figure.axes[0].images[0].get_array().tolist() == [[2, 2, 1, 1], [1, 2, 2, 0]]
 
 
+def test_epochs_count_from_1_in_every_picture_and_are_whole() -> None:
+    """As in what a search prints and in `states/`; the log counts from 0."""
+    epochs = read_epochs(LOG)
+    for figure in (plot_metrics(LOG), plot_masks(epochs, {}), plot_candidates(epochs, {}), plot_remaining(epochs)):
+        assert figure is not None
+        axes = figure.axes[0]
+        ends = [float(end) for line in axes.lines for end in line.get_xdata()] or [
+            axes.images[0].get_extent()[0] + 0.5,
+            axes.images[0].get_extent()[1] - 0.5,
+        ]
+        assert (min(ends), max(ends)) == (1, 4)
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
 def test_settings_and_clocks_are_no_metrics() -> None:
     figure = plot_metrics(
         [{"epoch": e, "loss": 1 / e, "cost": 5, "unit": "us", "rate": e, "seconds": e} for e in (1, 2)]
     )
-    assert figure is not None and [axes.get_title() for axes in figure.axes] == ["loss", "expected cost, us"]
+    assert figure is not None and [axes.get_title() for axes in figure.axes] == ["loss", "cost, us"]
+    mixture = plot_metrics([{"epoch": 0, "cost": 5, "unit": "us", "probabilities": {"a.1": {"0": 1.0}}}])
+    assert mixture is not None and mixture.axes[0].get_title() == "expected cost, us"
+
+
+def test_a_legend_names_only_what_is_drawn() -> None:
+    """FBNet has no threshold, and removes nothing."""
+    kept = [epoch(e, {"a.1": {"0": 0.5, "1": 0.5}}) for e in range(2)]
+    kept = [{**record, "threshold": None} for record in kept]
+    for log, words in ((kept, set()), (LOG, {"threshold", "last epoch before it went", "skip"})):
+        figure = plot_candidates(read_epochs(log), {})
+        assert figure is not None
+        assert {text.get_text() for text in figure.legends[0].get_texts()} == words | {"candidate 0", "candidate 1"}
 
 
 @pytest.mark.parametrize("layers, candidates", [(21, 2), (1, 64)])

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
 from nasc.compiler.compile import compile_file
 from nasc.compiler.contains import contains
@@ -30,18 +32,22 @@ from nasc.compiler.network import network_of
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, NascError
 from nasc.dsl.parser import parse
+from nasc.runtime import checkpoint
 from nasc.runtime.costs import formula_costs, table_costs
 from nasc.runtime.data import load_data
+from nasc.runtime.data_loader import loader
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.methods.prunet import Prunet
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress
+from nasc.runtime.recalibrate import recalibrate
 from nasc.runtime.search import Job, Settings, main, options_of, search
 from nasc.runtime.search_job import read_space
 from nasc.runtime.search_run import SearchRun
 from nasc.runtime.supernet import StochasticLayer, stochastic_layers
 from nasc.runtime.table import LatencyTable
+from tests import searches
 from tests.spaces import ROOT, in_space, space_of
 from tests.tiny_blocks import MACHINE
 
@@ -193,6 +199,76 @@ def test_a_run_is_resumed_with_its_own_settings_only(job: Job, tmp_path: Path) -
         run(job, tmp_path / "run", options={"alpha": 0.9}, resume=True)
 
 
+def begun(job: Job) -> SearchRun:
+    """A search before its first step."""
+    method = prunet(job, epochs=3, warmup=1, batch=64)
+    data = load_data("synthetic:128", input_shape=(1, 8, 8), classes=10)
+    return SearchRun(method, data, method.options, torch.device("cpu"), SilentProgress(), Settings(data="x", steps=1))
+
+
+@pytest.fixture(scope="module")
+def stood(job: Job) -> dict[str, Any]:
+    """What a search leaves after two epochs of three."""
+    torch.set_num_threads(1)
+    search_run = begun(job)
+    for _ in range(2):
+        search_run.run_epoch()
+    return search_run.state({})
+
+
+CHANGES: dict[tuple[Any, ...], list[Any]] = {
+    ("epoch",): [-1, 4, float("inf"), "x", None],
+    ("seconds",): [float("nan"), float("inf"), -1, "x"],
+    ("last",): [[], 3],
+    ("last", "loss"): ["x", []],
+    ("run",): [None, []],
+    ("run", "tau"): [torch.zeros(3), [torch.zeros(3)], 2.0],
+    ("run", "weights", "rate"): [torch.zeros(3)],
+    ("method",): [[], {}, "x"],
+    ("method", "alive", "low.1"): [[float("inf")], [99], [], [5]],
+    ("method", "masks"): [[], {}],
+    ("weights_optimizer", "state", 3): [[], {}],
+    ("weights_optimizer", "state", 3, "square_avg"): [torch.zeros(7, 7), "x", 1.0, None],
+    ("architecture_optimizer", "state", 0, "exp_avg"): [torch.zeros(99)],
+    ("architecture_optimizer", "param_groups"): [[], "x"],
+}
+
+
+def changed(value: Any, path: tuple[Any, ...], put: Any) -> Any:
+    return {**value, path[0]: changed(value[path[0]], path[1:], put)} if path else put
+
+
+@pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
+def test_a_checkpoint_from_elsewhere_is_refused(
+    job: Job, stood: dict[str, Any], tmp_path: Path, path: tuple[Any, ...]
+) -> None:
+    for put in CHANGES[path]:
+        checkpoint.save(tmp_path / "checkpoint.pt", changed(stood, path, put), "search", 2)
+        with pytest.raises(NascError, match=r"checkpoint|other settings"):
+            begun(job).restore(tmp_path / "checkpoint.pt", {})
+
+
+def test_a_checkpoint_states_no_constants_of_optimisers(job: Job, stood: dict[str, Any], tmp_path: Path) -> None:
+    (group,) = stood["weights_optimizer"]["param_groups"]
+    put = [{**group, "eps": "x", "alpha": 7.0, "centered": True}]
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, changed(stood, ("weights_optimizer", "param_groups"), put), "search", 2)
+    search_run = begun(job)
+    search_run.restore(path, {})
+    search_run.run_epoch()
+    after = search_run.optimizers[False].param_groups[0]
+    assert (after["alpha"], after["eps"], after["centered"]) == (0.9, 1e-3, False)
+
+
+def test_a_run_goes_on_in_another_precision(job: Job, stood: dict[str, Any], tmp_path: Path) -> None:
+    """Single precision scales no gradients, so its checkpoint has no scale."""
+    checkpoint.save(tmp_path / "checkpoint.pt", stood, "search", 2)
+    search_run = begun(job)
+    search_run.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    search_run.restore(tmp_path / "checkpoint.pt", {})
+    assert search_run.epoch == 2
+
+
 def prunet(job: Job, **changes: Any) -> Prunet:
     assert job.supernet is not None
     layers = relax(read_space(job).network)
@@ -327,6 +403,29 @@ def test_latencies_come_from_the_table(job: Job, tmp_path: Path) -> None:
     assert result.unit == "µs" and result.cost == 10.0 + sum(widths)
 
 
+def test_a_run_is_not_resumed_with_other_latencies(job: Job, tmp_path: Path) -> None:
+    """A table measured anew would make another search of it, half way."""
+    table, environment = tmp_path / "latency.db", filled_table(job, tmp_path / "latency.db")
+    run(job, tmp_path / "run", table=table, options={"cost": "latency"})
+    run(job, tmp_path / "run", table=table, options={"cost": "latency"}, resume=True)
+    entry = next(e for e in load_manifest(job.folder).entries if e.widths)
+    with LatencyTable(table) as latencies:
+        row = Measurement(status="ok", median=99.0, identity=10.0, mad=0.1, samples=9)
+        latencies.put(entry.key, (entry.widths[0].domain.last,), environment, row)
+    with pytest.raises(NascError, match="other settings: costs"):
+        run(job, tmp_path / "run", table=table, options={"cost": "latency"}, resume=True)
+
+
+def test_statistics_do_not_depend_on_dropout() -> None:
+    """Else a search that is killed after its last step would end in another network."""
+    model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3))
+    images = torch.randn(64, 3)
+    recalibrate(model, loader(TensorDataset(images, torch.zeros(64)), 32, False), torch.device("cpu"))
+    norm = model[1]
+    assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, images.mean(0), atol=1e-6) and model.training
+
+
 def test_missing_latencies_name_the_command(job: Job, tmp_path: Path) -> None:
     environment = filled_table(job, tmp_path / "full.db")
     entry = next(e for e in load_manifest(job.folder).entries if e.widths)
@@ -404,6 +503,18 @@ def test_a_loss_that_is_not_finite_keeps_the_last_epoch(job: Job, tmp_path: Path
     with pytest.raises(NascError, match=r"the loss became (nan|inf)") as caught:
         run(job, tmp_path / "run", options={"weights": {"kind": "sgd", "rate": 1e30}})
     assert "lower the rate" in (caught.value.help or "")
+
+
+def test_a_random_search_with_too_many_members(tmp_path: Path) -> None:
+    with searches.compiled(searches.WIDE, tmp_path / "space", "random") as job:
+        trial = {"out": tmp_path / "run", "options": {"samples": 1, "epochs": 1}}
+        searches.run(job, **trial)
+        path = tmp_path / "run" / "checkpoint.pt"
+        state = checkpoint.load(path, "search", 2)
+        for members in (state["members"] * 2, [{**state["members"][0], "seed": 1}], [3], None):
+            checkpoint.save(path, {**state, "members": members}, "search", 2)
+            with pytest.raises(NascError, match="is not one of this search"):
+                searches.run(job, **trial, resume=True)
 
 
 def test_files_of_another_space(job: Job, tmp_path: Path) -> None:

@@ -167,6 +167,79 @@ def test_a_sweep_is_resumed_with_its_own_settings_only(job: Job, swept: Path) ->
         sweep(job, options_of(job, {"tau": 2}), settings(swept, resume=True), None, SilentProgress())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "[",
+        "[]",
+        "{}",
+        {"options": 3},
+        {"loss": "x"},
+        {"loss": None, "seconds": -1},
+        {"cost": 3},
+        {"layers": [1]},
+        {"data": "digits"},
+        {"method": "fbnet"},
+    ],
+)
+def test_a_result_from_elsewhere_is_refused(
+    job: Job, swept: Path, tmp_path: Path, change: str | dict[str, Any]
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(swept, out)
+    path = out / "runs" / "alpha-2_lambda-1_seed-0" / "result.json"
+    path.write_text(change if isinstance(change, str) else json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(NascError, match=r"result\.json|made with other settings"):
+        sweep(job, options_of(job, {}), settings(out, resume=True), None, SilentProgress())
+
+
+def test_winners_are_trained_further_where_more_epochs_are_asked_for(job: Job, swept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(swept, out)
+    resumed = settings(out, resume=True)
+    sweep(job, options_of(job, {}), resumed, Retraining.of(3, ["rate=0.05", "ema=0.9"]), SilentProgress())
+    trained = list(out.glob("runs/*/trained/result.json"))
+    assert [json.loads(path.read_text())["epochs"] for path in trained] == [3, 3]
+    trained[0].write_text("[]")
+    with pytest.raises(NascError, match="is not a result"):
+        sweep(job, options_of(job, {}), resumed, None, SilentProgress())
+
+
+def test_searches_and_sweeps_keep_to_folders_of_their_own(job: Job, swept: Path, tmp_path: Path) -> None:
+    with pytest.raises(NascError, match="holds a sweep"):
+        one(job, swept, resume=True)
+    one(job, tmp_path / "run")
+    with pytest.raises(NascError, match="holds a search, not a sweep"):
+        sweep(job, options_of(job, {}), settings(tmp_path / "run", resume=True), None, SilentProgress())
+
+
+def test_points_of_a_sweep_have_folders_of_their_own(job: Job) -> None:
+    points = points_of(options_of(job, {"alpha": (0.1234567, 0.1234568, 2, 2.0), "lambda": 0.5}))
+    assert [point.name for point in points] == [
+        "alpha-0.1234567_lambda-0.5_seed-0", "alpha-0.1234568_lambda-0.5_seed-0", "alpha-2_lambda-0.5_seed-0",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_a_sweep(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(NascError, match="cannot be a sweep: alpha"):
+        sweep(job, options_of(job, {"alpha": (1, 1e19)}), settings(tmp_path / "sweep"), None, SilentProgress())
+
+
+def test_a_sweep_keeps_the_warm_up_that_it_was_given(job: Job, swept: Path, tmp_path: Path) -> None:
+    """So it goes on from the same one where it is not named again, and from no other."""
+    given, out = swept / "warmup" / "warmup.pt", tmp_path / "sweep"
+    options = options_of(job, {"alpha": (2, 3), "lambda": 1})
+    sweep(job, options, settings(out, warmup_from=given), None, SilentProgress())
+    shutil.rmtree(out / "runs" / "alpha-2_lambda-1_seed-0")
+    sweep(job, options, settings(out, resume=True), None, SilentProgress())
+    assert [path.name for path in (out / "warmup").iterdir()] == ["warmup.pt"]
+    log = Path("runs") / "alpha-2_lambda-1_seed-0" / "metrics.jsonl"
+    assert records(out / log) == records(swept / log)
+    other = swept / "runs" / "alpha-2_lambda-1_seed-0" / "checkpoint.pt"
+    with pytest.raises(NascError, match="another warm-up"):
+        sweep(job, options, settings(out, resume=True, warmup_from=other), None, SilentProgress())
+
+
 def test_seeds_share_images_and_warm_up_but_not_the_search(job: Job, tmp_path: Path) -> None:
     options = options_of(job, {"alpha": 0.5, "lambda": 0.55, "seed": (0, 1)})
     assert len(points_of(options)) == 2
@@ -194,6 +267,9 @@ def test_options_of_a_retraining() -> None:
         Retraining.of(None, ["rate=1"])
     for text in ("rate", "rate=", "rate={1, 2}", "rate=__import__('os')"):
         with pytest.raises(NascError, match="is not NAME=VALUE"):
+            Retraining.of(1, [text])
+    for text, words in (("speed=1", "--train speed"), ("rate=-1", "--train rate")):
+        with pytest.raises(NascError, match=words):
             Retraining.of(1, [text])
 
 
@@ -252,6 +328,21 @@ def test_a_warm_up_of_another_run(job: Job, tmp_path: Path) -> None:
         one(job, tmp_path / "third", warmup_from=tmp_path / "first" / "checkpoint.pt")
     with pytest.raises(NascError, match=r"the warm-up .* is another: data_seed 0"):
         one(job, tmp_path / "third", warmup_from=warmup, options={"seed": 1})
+
+
+def test_a_search_without_a_warm_up_takes_none(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(NascError, match="no warm-up to take"):
+        one(job, tmp_path / "run", warmup_from=tmp_path / "none.pt", options={"warmup": 0})
+
+
+@pytest.mark.parametrize("optimizer", [{"kind": "adam", "momentum": 0.1, "rate": 0.5}, {"kind": "sgd", "rate": 0.5}])
+def test_a_warm_up_says_nothing_of_architecture_weights(job: Job, swept: Path, tmp_path: Path, optimizer: Any) -> None:
+    """What trains those may differ: a search from another's warm-up is the search with its own."""
+    options = {"architecture": optimizer}
+    one(job, tmp_path / "alone", options=options)
+    shared = tmp_path / "shared"
+    one(job, shared, options=options, warmup_from=swept / "warmup" / "warmup.pt")
+    assert records(tmp_path / "alone" / "metrics.jsonl")[2:] == records(shared / "metrics.jsonl")
 
 
 def test_tensorboard_shows_what_the_log_says(job: Job, tmp_path: Path) -> None:

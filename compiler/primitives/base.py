@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from nasc.compiler.expr import Expr, Size, add, divide, function, multiply
 from nasc.compiler.ir import Node, Tensor
-from nasc.compiler.primitives.forms import OnnxBuilder, StateTensor, TorchForm
+from nasc.compiler.primitives.forms import OnnxBuilder, Saved, StateTensor, TorchForm
 
 
 class ShapeError(Exception):
@@ -79,6 +79,10 @@ class Primitive:
     def state(self, node: Node, inputs: Sequence[Tensor]) -> tuple[StateTensor, ...]:
         """The tensors that its module stores; all sizes are known."""
         return ()
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        """What PyTorch keeps of it for the backward pass; all sizes are known."""
+        raise NotImplementedError(self.name)
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         """Its PyTorch form; all sizes are known."""

@@ -21,7 +21,17 @@ from nasc.compiler.primitives.base import (
     whole_from,
     window,
 )
-from nasc.compiler.primitives.forms import Argument, Call, OnnxBuilder, StateTensor, TorchForm, channels_of, square
+from nasc.compiler.primitives.forms import (
+    Argument,
+    Call,
+    OnnxBuilder,
+    Saved,
+    StateTensor,
+    TorchForm,
+    channels_of,
+    elements_of,
+    square,
+)
 
 
 def _slide(use: Use, operator: str, extra_stride_padding: bool) -> tuple[dict[str, object], int, int]:
@@ -101,6 +111,9 @@ class Conv2d(Primitive):
         weight = StateTensor("weight", shape, std=math.sqrt(2 / fan_out))
         return (weight, StateTensor("bias", (filters,))) if node.attributes["bias"] else (weight,)
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=(0,))
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         a = node.attributes
         channels = channels_of(inputs[0])
@@ -165,6 +178,9 @@ class Linear(Primitive):
         weight = StateTensor("weight", (outputs, channels_of(inputs[0])), std=0.01)
         return (weight, StateTensor("bias", (outputs,))) if node.attributes["bias"] else (weight,)
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=(0,))
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         arguments = (
             Argument("channels", channels_of(inputs[0])),
@@ -184,6 +200,9 @@ class _Pool(Primitive):
     constructor: ClassVar[str]
     further: ClassVar[tuple[Argument, ...]] = ()
     operator: ClassVar[str]
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=(0,))
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         a = node.attributes
@@ -217,6 +236,9 @@ class MaxPool(_Pool):
     constructor = "nn.MaxPool2d"
     operator = "MaxPool"
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=(0,), bytes=8 * elements_of(node.output))  # where each largest value was
+
 
 class AvgPool(_Pool):
     """Mean under a window; padding does not count."""
@@ -239,6 +261,9 @@ class GlobalPool(Primitive):
         side = 1 if image else None
         return {}, Tensor.model_construct(channels=use.input.channels, height=side, width=side, tokens=None, ids=False)
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved()
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return (Call("nn.AdaptiveAvgPool2d", (Argument("size", 1),), "pool"),)
 
@@ -258,6 +283,9 @@ class Upsample(Primitive):
         return {"factor": factor}, Tensor.model_construct(
             channels=use.input.channels, height=height * factor, width=width * factor, tokens=None, ids=False
         )
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved()
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return (Call("nn.Upsample", (Argument("factor", node.attributes["factor"], "scale_factor"),), "upsample"),)

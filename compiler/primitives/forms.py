@@ -78,6 +78,23 @@ class StateTensor:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What automatic differentiation keeps of an operator until its backward pass, beside the weights.
+
+    `inputs` are the numbers of the operands that are kept; `output`: what comes out is kept. `elements` are further
+    numbers for each image, in the precision computed in, `bytes` of other types for each image, and `fixed` bytes
+    whatever the batch. `view`: what comes out lies in the memory of the first operand.
+    """
+
+    inputs: tuple[int, ...] = ()
+    output: bool = False
+    elements: int = 0
+    bytes: int = 0
+    fixed: int = 0
+    view: bool = False
+
+
 class OnnxBuilder(Protocol):
     """Collects the nodes of an ONNX graph."""
 
@@ -108,6 +125,11 @@ def channels_of(tensor: Tensor) -> int:
     if not isinstance(tensor.channels, int):
         raise TypeError(f"{tensor.channels} channels are not decided yet")
     return tensor.channels
+
+
+def elements_of(tensor: Tensor) -> int:
+    """The numbers in a tensor of one image. Raises `TypeError` where its channels are still open."""
+    return channels_of(tensor) * tensor.positions
 
 
 def square(size: tuple[int, int]) -> int | tuple[int, int]:

@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 from nasc.compiler.expr import Expr, Size, add, divide, function, multiply
 from nasc.compiler.ir import Node, Tensor
 from nasc.compiler.primitives.base import REQUIRED, Inferred, Primitive, ShapeError, Use, require_image, whole_from
-from nasc.compiler.primitives.forms import Argument, Call, Expression, OnnxBuilder, TorchForm, channels_of
+from nasc.compiler.primitives.forms import (
+    Argument,
+    Call,
+    Expression,
+    OnnxBuilder,
+    Saved,
+    TorchForm,
+    channels_of,
+    elements_of,
+)
 
 
 def _agree(use: Use, operator: str) -> None:
@@ -45,6 +54,9 @@ class Add(Primitive):
                 )
         return {}, use.input
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved()
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return Expression(_operands(len(inputs), " + "), side="shortcut")
 
@@ -66,6 +78,9 @@ class Mul(Primitive):
                 raise ShapeError("E0326", f"`mul` joins {use.input} and {other}: their sizes differ")
         return {}, use.input
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=tuple(range(len(inputs))), elements=(len(inputs) - 2) * elements_of(node.output))
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return Expression(_operands(len(inputs), " * "), side="gate")
 
@@ -85,6 +100,9 @@ class Concat(Primitive):
         total: Size = reduce(add, (t.channels for t in use.inputs))
         return {}, use.input.with_channels(total)
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(view=len(inputs) == 1)
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return Expression(f"torch.cat(({_operands(len(inputs), ', ')}), dim=1)" if len(inputs) > 1 else "{0}")
 
@@ -101,6 +119,9 @@ class AddPrefix(Primitive):
     def infer(self, use: Use) -> Inferred:
         _agree(use, self.name)
         return {}, use.input.with_channels(function("max", *(t.channels for t in use.inputs)))
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved()
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         before = "0, 0, 0, 0, 0" if inputs[0].height is not None else "0"
@@ -136,6 +157,9 @@ class Slice(Primitive):
         start, stop = use.arguments["start"], use.arguments["stop"]
         return {"start": start, "stop": stop}, use.input.with_channels(add(stop, multiply(-1, start)))
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(view=True)
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         start, stop = int(node.attributes["start"]), int(node.attributes["stop"])
         arguments = (Argument("start", start, "start"), Argument("length", stop - start, "length"))
@@ -162,6 +186,9 @@ class Shuffle(Primitive):
         if not isinstance(share, Expr) and share != int(share):
             raise ShapeError("E0324", f"{use.input.channels} channels do not divide into {groups} groups")
         return {"groups": use.whole(groups)}, use.input
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved()
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return (Call("nn.ChannelShuffle", (Argument("groups", node.attributes["groups"]),), "shuffle"),)

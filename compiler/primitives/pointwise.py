@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 from nasc.compiler.expr import Size, multiply
 from nasc.compiler.ir import Node, Tensor
 from nasc.compiler.primitives.base import Inferred, Primitive, ShapeError, Use
-from nasc.compiler.primitives.forms import Argument, Call, OnnxBuilder, StateTensor, TorchForm, channels_of
+from nasc.compiler.primitives.forms import (
+    Argument,
+    Call,
+    OnnxBuilder,
+    Saved,
+    StateTensor,
+    TorchForm,
+    channels_of,
+    elements_of,
+)
 
 CHANNEL_NORM = '''\
 class ChannelNorm(nn.LayerNorm):
@@ -42,6 +51,9 @@ class BatchNorm(Primitive):
             StateTensor("num_batches_tracked", (), learned=False, dtype="int64"),
         )
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=(0,), fixed=8 * channels_of(inputs[0]))  # with the batch's mean and deviation
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         arguments = (
             Argument("channels", channels_of(inputs[0])),
@@ -71,6 +83,9 @@ class LayerNorm(Primitive):
     def state(self, node: Node, inputs: Sequence[Tensor]) -> tuple[StateTensor, ...]:
         shape = (channels_of(inputs[0]),)
         return StateTensor("weight", shape, mean=1.0), StateTensor("bias", shape)
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(inputs=(0,), bytes=8 * inputs[0].positions)  # with each place's mean and deviation
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         arguments = (
@@ -105,6 +120,9 @@ class Dropout(Primitive):
             raise ShapeError("E0322", f"the rate of `dropout` must be at least 0 and below 1, not {rate}")
         return {"rate": rate}, use.input
 
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(elements=elements_of(inputs[0])) if node.attributes["rate"] else Saved(view=True)
+
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return (Call("nn.Dropout", (Argument("rate", float(node.attributes["rate"])),), "dropout"),)
 
@@ -117,6 +135,11 @@ class Activation(Primitive):
 
     constructor: ClassVar[str]
     operator: ClassVar[str]
+    keeps_output: ClassVar[bool] = False
+    """Is its derivative computed from its output, not its input?"""
+
+    def saved(self, node: Node, inputs: Sequence[Tensor]) -> Saved:
+        return Saved(output=True) if self.keeps_output else Saved(inputs=(0,))
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         return (Call(self.constructor, role="act", swappable=True),)
@@ -130,6 +153,7 @@ class Relu(Activation):
 
     name = "relu"
     constructor = "nn.ReLU"
+    keeps_output = True
     operator = "Relu"
 
 
@@ -166,6 +190,7 @@ class Sigmoid(Activation):
 
     name = "sigmoid"
     constructor = "nn.Sigmoid"
+    keeps_output = True
     operator = "Sigmoid"
 
 
@@ -192,4 +217,5 @@ class Tanh(Activation):
 
     name = "tanh"
     constructor = "nn.Tanh"
+    keeps_output = True
     operator = "Tanh"

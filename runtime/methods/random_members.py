@@ -25,7 +25,7 @@ from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.sample import sample_members
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
-from nasc.runtime.costs import UNITS, missing_table
+from nasc.runtime.costs import UNITS, digest_of, missing_table
 from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
 from nasc.runtime.member_latency import MemberLatency, table_environment
 from nasc.runtime.member_model import module_of
@@ -66,7 +66,8 @@ def search(context: Context) -> Outcome:
     count = options.samples if context.settings.steps is None else min(options.samples, _TRIAL_MEMBERS)
     members = sample_members(context.source.space, count, derive_seed(options.seed, MEMBERS))
     costs = _costs(context, members)  # a missing latency shows before anything is trained
-    data, trained = _data(context), _begun(context)
+    context = replace(context, identity={**context.identity, "costs": digest_of(costs)})
+    data, trained = _data(context), _begun(context, count)
     rewind_metrics(context.out / METRICS, len(trained))
     context.progress.start("search", count, len(trained))
     with TensorboardLog(context.out, context.settings.tensorboard, len(trained)) as board:
@@ -118,8 +119,11 @@ def _run(context: Context) -> dict[str, Any]:
     return run_of(context.identity, context.data.name, context.settings, context.options)
 
 
-def _begun(context: Context) -> list[_Trained]:
-    """The members that an earlier session trained. Raises `NascError` for another run, or one not asked to go on."""
+def _begun(context: Context, count: int) -> list[_Trained]:
+    """Those of the `count` members that an earlier session trained.
+
+    Raises `NascError` for another run, and for one not asked to go on.
+    """
     path = context.out / CHECKPOINT
     if not path.exists():
         _save(context, [])
@@ -129,8 +133,11 @@ def _begun(context: Context) -> list[_Trained]:
     state = checkpoint.load(path, KIND, VERSION)
     require_same_run(path, state, _run(context))
     try:
-        return [_Trained(**{name: float(value) for name, value in record.items()}) for record in state["members"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = [_Trained(**{name: float(value) for name, value in record.items()}) for record in state["members"]]
+        if len(found) > count:
+            raise ValueError(f"{len(found)} members instead of {count}")
+        return found
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise NascError(f"the checkpoint {path} is not one of this search: {error}") from error
 
 
