@@ -1,10 +1,10 @@
 """What `nasc plan` predicts against what happens: bytes, peak memory and the time of a step.
 
 Run: `python benchmarks/plan_accuracy.py`. "activations" are the bytes that autograd keeps in a step that trains the
-weights, with the cross-entropy; "peak" is the largest resident memory of a process that does nothing but three steps of
-each kind. Times are for one thread: the device is measured, then the steps of all spaces in turn, round after round, and
-the device again. A step's time is its shortest, as the device's ceilings are; the prediction is by the mean of the two
-measurements of the device, and "spread" is how far the two are apart.
+weights, with the cross-entropy; "peak" is the largest resident memory of a process that does nothing but three steps
+of each kind. Times are for one thread: the device is measured, then the steps of all spaces in turn, round after round,
+and the device again. A step's time is its shortest, as the device's ceilings are; the prediction is by the mean of the
+two measurements of the device, and "spread" is how far the two are apart. Cells are predicted / measured (ratio).
 """
 
 from __future__ import annotations
@@ -50,14 +50,18 @@ class Case:
 
     def step(self, architecture: bool) -> None:
         """A step as a search takes it, on noise."""
-        for parameter in self.weights:
-            parameter.requires_grad_(not architecture)
-        for parameter in self.architecture:
-            parameter.requires_grad_(architecture)
+        self.train(architecture)
         loss = self.loss()
         self.optimizers[architecture].zero_grad()
         loss.backward()
         self.optimizers[architecture].step()
+
+    def train(self, architecture: bool) -> None:
+        """Let gradients flow to weights of one kind."""
+        for parameter in self.weights:
+            parameter.requires_grad_(not architecture)
+        for parameter in self.architecture:
+            parameter.requires_grad_(architecture)
 
     def loss(self) -> torch.Tensor:
         """The cross-entropy of a batch."""
@@ -71,7 +75,7 @@ def case(name: str, method: str, batch: int) -> Case:
     torch.manual_seed(0)
     plan = make_plan(SPACES / f"{name}.nas", method, batch)
     names: dict[str, Any] = {"__name__": name}
-    exec(compile(supernet_source(plan.network, plan.layers, find_method(method)), name, "exec"), names)  # noqa: S102
+    exec(compile(supernet_source(plan.network, plan.layers, find_method(method)), name, "exec"), names)
     model: nn.Module = names[name.capitalize()]().train()
     architecture = [m.theta for m in model.modules() if isinstance(m, StochasticLayer | Prunode)]
     ids = {id(parameter) for parameter in architecture}
@@ -100,8 +104,7 @@ def kept_bytes(found: Case) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    for parameter in found.architecture:
-        parameter.requires_grad_(False)
+    found.train(architecture=False)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = found.loss()
     del loss
@@ -143,6 +146,7 @@ def main() -> None:
     base = process_bytes(-1)
     peaks = [process_bytes(number) for number in range(len(CASES))]
     cases = [case(*each) for each in CASES]
+    kept = [kept_bytes(found) for found in cases]
     measured = [calibrate("cpu")]
     for number in range(arguments.rounds + 1):
         for found in cases:
@@ -155,12 +159,12 @@ def main() -> None:
     measured.append(calibrate("cpu"))
     print("| search | parameters | activations | peak memory | weights step | architecture step | spread |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for found, peak in zip(cases, peaks, strict=True):
+    for found, peak, bytes_kept in zip(cases, peaks, kept, strict=True):
         plan = found.plan
         parameters = sum(p.numel() * p.element_size() for p in found.model.parameters())
         cells = [
             _cell(plan.stored.parameters / 2**20, parameters / 2**20, "MiB"),
-            _cell(plan.weights_step.kept.at(plan.batch) / 2**20, kept_bytes(found) / 2**20, "MiB"),
+            _cell(plan.weights_step.kept.at(plan.batch) / 2**20, bytes_kept / 2**20, "MiB"),
             _cell((plan.peak() + base) / 2**20, peak / 2**20, "MiB"),
         ]
         spread = 0.0

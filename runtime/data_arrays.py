@@ -137,7 +137,8 @@ def load_synthetic(
     """
     train = SyntheticImages(shape, classes, kept, count, seed, "train")
     val = SyntheticImages(shape, classes, kept, max(1, count // 4), seed, "val")
-    return DataSplits("synthetic", classes, shape, (0.0,) * shape[0], (1.0,) * shape[0], train, val)
+    name = "synthetic" if count == SYNTHETIC_COUNT else f"synthetic:{count}"
+    return DataSplits(name, classes, shape, (0.0,) * shape[0], (1.0,) * shape[0], train, val)
 
 
 def _installed_fashion() -> Path:

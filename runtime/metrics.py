@@ -27,7 +27,7 @@ def read_metrics(path: Path) -> list[Record]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not isinstance(record, dict):
             break
@@ -37,7 +37,7 @@ def read_metrics(path: Path) -> list[Record]:
 
 def rewind_metrics(path: Path, epoch: int) -> None:
     """Keep the records of epochs before `epoch`: the resumed run will write the others again."""
-    kept = [record for record in read_metrics(path) if record.get("epoch", -1) < epoch]
+    kept = [record for record in read_metrics(path) if type(at := record.get("epoch")) is int and at < epoch]
     write_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 

@@ -33,7 +33,8 @@ def plot_pareto(sweep: Sweep) -> Figure:
         axes = figure.add_subplot(1, len(names), place)
         _draw_front(axes, sweep, name)
         axes.set_title(TITLES[name], fontsize=10)
-        axes.set_xlabel(f"{sweep.cost}, {plain(sweep.unit)}", fontsize=9)
+        unit = plain(sweep.unit)
+        axes.set_xlabel(f"latency, {unit}" if sweep.cost == "latency" else unit, fontsize=9)
         axes.grid(alpha=0.3)
     if names:
         _legend(figure, sweep)

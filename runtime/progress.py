@@ -118,3 +118,8 @@ def shown(folder: Path) -> str:
     """A folder as a person in the working directory would write it, quoted for a shell."""
     resolved, here = folder.resolve(), Path.cwd().resolve()
     return shlex.quote(str(resolved.relative_to(here) if resolved.is_relative_to(here) else folder))
+
+
+def counted(number: int, what: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

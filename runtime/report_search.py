@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-AXES = ("epoch", "step")
+AXES = ("member", "epoch", "step")
 NOT_PLOTTED = frozenset({"seconds", "epoch", "step", "seed", "rate", "threshold", "temperature"})
 """Settings and clocks. The threshold stands in the picture of the candidates."""
 METRIC_COLUMNS, LAYER_COLUMNS, LEGEND_COLUMNS = 3, 4, 6

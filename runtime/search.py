@@ -90,6 +90,7 @@ def search_command(job: Job) -> click.Command:
     warmup = ", from one warm-up" if "warmup" in names else ""
     return click.Command(
         "search",
+        context_settings={"help_option_names": ["-h", "--help"]},
         params=[*_section_options(names), *_setting_options("warmup" in names)],
         callback=lambda **given: _run(job, given),
         help=f"Search the space `{job.space}` by {method.about}.\n\nSeveral values of {several} "
@@ -187,7 +188,7 @@ def _run(job: Job, given: dict[str, Any]) -> None:
         swept = sweep(job, options, settings, retraining)
         click.echo(swept.model_dump_json(indent=2, by_alias=True) if form == "json" else sweep_table(swept))
         return
-    if retraining is not None:
+    if retraining is not None and settings.steps is None:
         raise NascError("--retrain is for sweeps", help="`nasc train RUN/best.nas` trains one network")
     _report(job, search(job, options, settings), form)
 

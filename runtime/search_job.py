@@ -36,7 +36,7 @@ from nasc.runtime.checkpoint import restore_weights, save_weights
 from nasc.runtime.data import DataSplits, Images, load_data, size
 from nasc.runtime.evaluate import evaluate
 from nasc.runtime.member_model import module_of
-from nasc.runtime.progress import Progress, amount, standard_progress
+from nasc.runtime.progress import Progress, amount, counted, standard_progress
 from nasc.runtime.search_context import Context, Job, Outcome, SearchResult, Settings, Source
 from nasc.runtime.surroundings import surroundings
 from nasc.runtime.sweep_table import SWEEP
@@ -214,9 +214,10 @@ def _provenance(context: Context, outcome: Outcome) -> str:
     names = ("alpha", "lambda")
     values = [f"{name} {outcome.details[name]:g}" for name in names if name in outcome.details]
     values.append(f"seed {context.options.seed}")
+    long = f"{counted(outcome.epochs, 'epoch')} on {context.data.name}"
     return (
-        f"found by {context.method.about} in {context.job.space}: {outcome.epochs} epochs on {context.data.name}, "
-        f"{', '.join(values)}; {amount(outcome.cost)} {outcome.unit}"
+        f"found by {context.method.about} in {context.job.space}: {long}, {', '.join(values)}; "
+        f"{amount(outcome.cost)} {outcome.unit}"
     )
 
 

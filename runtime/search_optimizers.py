@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasc.compiler.methods.values import Optimizer
+from nasc.runtime.optimizers import restore_optimizer
 
 
 def make_optimizer(settings: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -29,3 +32,25 @@ def forget(optimizer: torch.optim.Optimizer, gone: set[int]) -> None:
             if id(parameter) in gone:
                 optimizer.state.pop(parameter, None)
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, settings: Optimizer, state: dict[str, Any]) -> None:
+    """Take over the moments of a `state_dict()`, of the optimiser of this section or of one that took no step yet.
+
+    The section's constants stay. Raises `ValueError`, or what torch raises, for moments of other weights.
+    """
+    restore_optimizer(optimizer, state)
+    for parameter, moments in optimizer.state.items():
+        for name, shape in _moments(settings, parameter).items():
+            moment = moments.get(name)
+            if not isinstance(moment, Tensor) or moment.shape != shape:
+                raise ValueError(f"an optimiser's `{name}` is of other weights")
+
+
+def _moments(settings: Optimizer, parameter: Tensor) -> dict[str, torch.Size]:
+    """The shapes of the moments that an optimiser has of a parameter, once it took a step."""
+    like = nn.Parameter(torch.zeros(parameter.shape, device="meta"))
+    like.grad = torch.zeros_like(like)
+    probe = make_optimizer(settings, [like])
+    probe.step()
+    return {name: moment.shape for name, moment in probe.state[like].items() if isinstance(moment, Tensor)}

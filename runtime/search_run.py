@@ -21,19 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasc.compiler.methods.supernet import SupernetOptions
-from nasc.compiler.methods.values import Optimizer
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import require_labels
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
-from nasc.runtime.optimizers import restore_optimizer
 from nasc.runtime.precision import precision_of
 from nasc.runtime.progress import Progress, amount, duration
 from nasc.runtime.run_identity import changed_settings, require_same_run, run_of
 from nasc.runtime.search_context import Settings
-from nasc.runtime.search_optimizers import forget, make_optimizer
+from nasc.runtime.search_optimizers import forget, make_optimizer, restore_moments
 from nasc.runtime.search_phases import Phase, Phases
 from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
@@ -71,6 +69,7 @@ class SearchRun:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
         self.last: dict[str, Any] = {}
+        self.text = ""
         self._make_optimizers()
 
     def _make_optimizers(self) -> None:
@@ -109,11 +108,17 @@ class SearchRun:
         return record
 
     def _decide(self) -> list[str]:
-        events, removed = self.method.end_epoch(self.epoch + 1)
-        gone = {id(parameter) for module in removed for parameter in module.parameters()}
+        decided = self.method.end_epoch(self.epoch + 1)
+        gone = {id(parameter) for module in decided.removed for parameter in module.parameters()}
         for optimizer in self.optimizers.values():
             forget(optimizer, gone)
-        return events
+        self._renew(decided.renewed)
+        return decided.events
+
+    def _renew(self, parameters: list[nn.Parameter]) -> None:
+        """Let the optimiser of architecture weights start anew with these."""
+        for parameter in parameters:
+            self.optimizers[True].state.pop(parameter, None)
 
     def _record(self, sums: dict[str, tuple[float, float, float]], events: list[str]) -> dict[str, Any]:
         last = "architecture" if "architecture" in sums else next(iter(sums))
@@ -145,15 +150,15 @@ class SearchRun:
         for parameter in self.method.architecture():
             parameter.requires_grad_(phase.architecture)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        seen, steps, text = 0, phase.steps, ""
+        seen, steps = 0, phase.steps
         for step, (images, labels) in zip(range(steps), phase.batches, strict=False):
             sums += self._step(phase, step, steps, images, labels)
             seen += len(labels)
             if (step + 1) % _LOOK_STEPS == 0 or step + 1 == steps:
                 loss, entropy, accuracy = (sums / seen).tolist()
                 self._require_finite(loss)
-                text = self._how_it_stands(loss, entropy)
-            self.progress.advance(text)
+                self.text = self._how_it_stands(loss, entropy)
+            self.progress.advance(self.text)
         return loss, entropy, accuracy
 
     def _how_it_stands(self, loss: float, entropy: float) -> str:
@@ -182,8 +187,7 @@ class SearchRun:
             self.scaler.step(optimizer)
             self.scaler.update()
         if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
-            for parameter in self.method.after_step(self.phases.progress(self.epoch, phase, step)):
-                self.optimizers[True].state.pop(parameter, None)
+            self._renew(self.method.after_step(self.phases.progress(self.epoch, phase, step)))
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), entropy.detach() * len(labels), correct]).double()
 
@@ -211,7 +215,8 @@ class SearchRun:
         kept = f"; the checkpoint of epoch {self.epoch} is kept" if self.epoch else ""
         return NascError(
             f"{what} in epoch {self.epoch + 1}{kept}",
-            help=f"lower the rate of the weights (now {self.options.weights.rate:g}), or lengthen the warm-up",
+            help=f"lower the rate of the weights (now {self.options.weights.rate:g}) or lengthen the warm-up, "
+            "and search in another folder",
         )
 
     # ------------------------------------------------------------------------------------------ state
@@ -260,8 +265,8 @@ class SearchRun:
             self.method.restore(state["method"])
             checkpoint.restore_weights(self.supernet, state["supernet"], str(path))
             self._make_optimizers()
-            _restore_moments(self.optimizers[False], self.options.weights, state["weights_optimizer"])
-            _restore_moments(self.optimizers[True], self.options.architecture, state["architecture_optimizer"])
+            restore_moments(self.optimizers[False], self.options.weights, state["weights_optimizer"])
+            restore_moments(self.optimizers[True], self.options.architecture, state["architecture_optimizer"])
             if self.scaler.is_enabled() and state["scaler"]:  # the checkpoint may be of another precision
                 self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])
@@ -270,28 +275,6 @@ class SearchRun:
                 raise ValueError(f"{self.epoch} epochs in {self.seconds} seconds")
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             raise NascError(f"the checkpoint {path} is not one of this search: {error}") from error
-
-
-def _restore_moments(optimizer: torch.optim.Optimizer, settings: Optimizer, state: dict[str, Any]) -> None:
-    """Take over the moments of a `state_dict()`, of the optimiser of this section or of one that took no step yet.
-
-    The section's constants stay. Raises `ValueError`, or what torch raises, for moments of other weights.
-    """
-    restore_optimizer(optimizer, state)
-    for parameter, moments in optimizer.state.items():
-        for name, shape in _moments(settings, parameter).items():
-            moment = moments.get(name)
-            if not isinstance(moment, Tensor) or moment.shape != shape:
-                raise ValueError(f"an optimiser's `{name}` is of other weights")
-
-
-def _moments(settings: Optimizer, parameter: Tensor) -> dict[str, torch.Size]:
-    """The shapes of the moments that an optimiser has of a parameter, once it took a step."""
-    like = nn.Parameter(torch.zeros(parameter.shape, device="meta"))
-    like.grad = torch.zeros_like(like)
-    probe = make_optimizer(settings, [like])
-    probe.step()
-    return {name: moment.shape for name, moment in probe.state[like].items() if isinstance(moment, Tensor)}
 
 
 def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: StateFiles) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -105,8 +106,10 @@ def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -
 
 def _name(layer: RelaxedLayer, candidate: Candidate) -> str:
     """What tells a candidate from the layer's others, such as `irb kernel 5 se 1`."""
-    block = layer.layer.variants[candidate.variant].chosen.get("of", candidate.block)
-    return " ".join([str(block), *(f"{name} {value}" for name, value in candidate.values.items())])
+    decided = dict(layer.layer.variants[candidate.variant].chosen)
+    block = re.match(r"\w+", str(decided.pop("of", candidate.block)))
+    values = {**decided, **candidate.values}
+    return " ".join([block.group() if block else "?", *(f"{a.rpartition('.')[2]} {v}" for a, v in values.items())])
 
 
 def _layers_left(choices: Choices, method: Mixture) -> int:

@@ -231,16 +231,17 @@ def test_each_state_contains_the_next(job: Job, whole: Whole) -> None:
 
 def test_killed_at_random_moments(job: Job, whole: Whole, tmp_path: Path) -> None:
     """Every third run is killed again after it was resumed."""
-    draw, killed = random.Random(20), 0
-    for point in range(POINTS):
-        out = tmp_path / str(point)
+    draw, killed, attempt = random.Random(20), 0, 0
+    while killed < POINTS:
+        attempt += 1
+        assert attempt < 3 * POINTS, "hardly any run lived long enough to be killed"
+        out = tmp_path / str(attempt)
         moments = [draw.uniform(0, 0.9) * whole.cpu]
-        moments += [draw.uniform(0, 0.5) * whole.cpu] if point % 3 == 0 else []
+        moments += [draw.uniform(0, 0.5) * whole.cpu] if attempt % 3 == 0 else []
         deaths = [child(lambda out=out: run(job, out), after(moment)).signal for moment in moments]
-        killed += signal.SIGPROF in deaths
+        killed += signal.SIGPROF in deaths  # a run may end before its moment comes
         child(lambda out=out: run(job, out))
         assert differences(outcome(out), whole.outcome) == [], f"killed after {moments} of {whole.cpu} s"
-    assert killed >= POINTS - 5
 
 
 WRITING: dict[str, Callable[[], None]] = {

@@ -321,9 +321,9 @@ def test_removal_of_the_weakest_or_of_all_together() -> None:
     for removal, alive in (("weakest", [0, 1, 2]), ("together", [0])):
         method = prunet(removal=removal)
         layer = with_theta(method, "four.1", *theta)
-        events, gone = method.end_epoch(2)
-        assert layer.alive == alive and len(gone) == 4 - len(alive)
-        assert events == [f"four.1: candidate {n} is gone" for n in (3, 2, 1)[: 4 - len(alive)]]
+        decided = method.end_epoch(2)
+        assert layer.alive == alive and len(decided.removed) == 4 - len(alive) and decided.renewed == []
+        assert decided.events == [f"four.1: candidate {n} is gone" for n in (3, 2, 1)[: 4 - len(alive)]]
 
 
 def test_the_most_probable_stays_whatever_the_threshold() -> None:
@@ -377,8 +377,8 @@ def test_progress_of_the_masks() -> None:
     assert list(progresses()) == pytest.approx([i / 29 for i in range(30)])
     assert list(progresses(mask_steps="architecture")) == pytest.approx([i / 5 for i in range(6)])
     assert list(progresses(progress_from="start")) == pytest.approx([i / 49 for i in range(20, 50)])
-    started = list(progresses(progress_from="start", mask_steps="architecture"))
-    assert started == pytest.approx([i / 5 for i in range(6)])
+    with pytest.raises(ValueError, match="progress_from start needs mask_steps every"):
+        options(progress_from="start", mask_steps="architecture")
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -395,6 +395,19 @@ def test_adam_forgets_a_reset_weight_or_not(reset: bool) -> None:
         assert held is not None and held["step"] == 2 and held["exp_avg"].item() != 0
     others = [layer.theta for layer in run.method.layers.values() if len(layer.alive) > 1]
     assert others and all(run.optimizers[True].state[theta]["step"] == 2 for theta in others)
+
+
+@pytest.mark.parametrize("skip_moments", ["fresh", "kept"])
+def test_the_skip_starts_with_fresh_moments_or_not(skip_moments: str) -> None:
+    """The epoch after which the skip comes in: Adam's state of the layer's weights is gone, or as it was."""
+    # Above 1/2 from the first epoch on: each layer of two blocks is given its skip at once.
+    threshold = {"first": 0.9, "last": 0.9}
+    run = search_run(problem(), options(warmup=0, epochs=3, threshold=threshold, skip_moments=skip_moments))
+    run.run_epoch()
+    layers = [layer for layer in run.method.layers.values() if layer.skip]
+    assert layers
+    for layer in layers:
+        assert (layer.theta in run.optimizers[True].state) == (skip_moments == "kept")
 
 
 def test_a_search_goes_on_when_all_is_decided() -> None:

@@ -430,6 +430,13 @@ def test_a_sweep_s_table_and_picture(tmp_path: Path) -> None:
     assert without.front() == {"runs/c", "runs/a"} and sweep.front() == {"runs/c"}
 
 
+@pytest.mark.parametrize("cost, unit, label", [("latency", "µs", "latency, µs"), ("macs", "MACs", "MACs")])
+def test_a_sweep_s_axis_says_what_the_cost_is(tmp_path: Path, cost: str, unit: str, label: str) -> None:
+    sweep = sweep_of(sweep_run("runs/a", 0.2, 50.0), cost=cost, unit=unit)
+    figure = plot_pareto(read_sweep(write_sweep(tmp_path, sweep) / "sweep.json"))
+    assert [axes.get_xlabel() for axes in figure.axes] == [label]
+
+
 def test_a_sweep_before_its_first_run_has_ended(tmp_path: Path) -> None:
     sweep = sweep_of(sweep_run("runs/a", 1.0, None, **{"lambda": None}))
     page = require_harmless(write_report(write_sweep(tmp_path, sweep)))

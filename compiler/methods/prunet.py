@@ -61,6 +61,11 @@ class PrunetOptions(SupernetOptions):
         "equal",
         description="the skip's architecture weight when it comes in: that of the block beside it, or 1/N; chosen",
     )
+    skip_moments: Literal["fresh", "kept"] = Field(
+        "fresh",
+        description="Adam's moments of a layer's weights when the skip comes in: cleared, or kept, which lets the "
+        "skip's weight move several times faster than the rate says (many steps counted, no moments); chosen",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -68,6 +73,8 @@ class PrunetOptions(SupernetOptions):
             raise ValueError("threshold must start between 0 and 1")
         if not 0.5 <= self.threshold.last < 1:
             raise ValueError("threshold must end at 0.5 or above and below 1, else layers stay undecided (3.2.2)")
+        if self.progress_from == "start" and self.mask_steps == "architecture":
+            raise ValueError("progress_from start needs mask_steps every: warm-up has no steps that train architecture")
         if self.small >= self.large:
             raise ValueError("small must be below large")
         if any(value <= 0 for value in self.lambda_):

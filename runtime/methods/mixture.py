@@ -7,6 +7,7 @@ equations of "Tiered Pruning for Efficient Differentiable Inference-aware Neural
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +25,16 @@ from nasc.runtime.supernet import Prunode, StochasticLayer, stochastic_layers
 
 Key = tuple[str, int]
 """A candidate: its layer's address and its number."""
+
+
+@dataclass
+class Decided:
+    """What a method decided at the end of an epoch: in words, the modules that it removed, and the architecture weights
+    whose optimiser is to start anew."""
+
+    events: list[str] = field(default_factory=list)
+    removed: list[nn.Module] = field(default_factory=list)
+    renewed: list[nn.Parameter] = field(default_factory=list)
 
 
 class Mixture:
@@ -93,9 +104,9 @@ class Mixture:
         are to be cleared."""
         return []
 
-    def end_epoch(self, epoch: int) -> tuple[list[str], list[nn.Module]]:
-        """After epoch `epoch` (from 1), past the warm-up: what happened, and the modules that were removed."""
-        return [], []
+    def end_epoch(self, epoch: int) -> Decided:
+        """What is decided after epoch `epoch` (from 1), past the warm-up."""
+        return Decided()
 
     def settings(self) -> dict[str, Any]:
         """What of a sweep this run is: the values that a run's result states."""

@@ -19,7 +19,7 @@ from nasc.compiler.reachable import Open
 from nasc.runtime.costs import Costs
 from nasc.runtime.methods.loss import threshold_at
 from nasc.runtime.methods.masks import Masks, MaskSettings
-from nasc.runtime.methods.mixture import Key, Mixture
+from nasc.runtime.methods.mixture import Decided, Key, Mixture
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.supernet import Prunode, StochasticLayer
 from nasc.runtime.supernet_search import search_supernet
@@ -96,15 +96,14 @@ class Prunet(Mixture):
         schedule, options = self.options.threshold, self.options
         return threshold_at(schedule.first, schedule.last, epoch, options.warmup, options.epochs)
 
-    def end_epoch(self, epoch: int) -> tuple[list[str], list[nn.Module]]:
-        """Remove what is below the threshold of epoch `epoch` (from 1): what happened, and the modules removed."""
-        events: list[str] = []
-        removed: list[nn.Module] = []
+    def end_epoch(self, epoch: int) -> Decided:
+        """Remove what is below the threshold of epoch `epoch` (from 1)."""
+        decided = Decided()
         for layer in self.layers.values():
-            self._prune(layer, self.threshold(epoch), events, removed)
-        return events, removed
+            self._prune(layer, self.threshold(epoch), decided)
+        return decided
 
-    def _prune(self, layer: StochasticLayer, threshold: float, events: list[str], removed: list[nn.Module]) -> None:
+    def _prune(self, layer: StochasticLayer, threshold: float, decided: Decided) -> None:
         """One after another, the weakest first; the skip that comes in is judged from the next epoch on."""
         standing = self._standing(layer)
         while len(layer.alive) > 1:
@@ -114,9 +113,10 @@ class Prunet(Mixture):
                 return
             last_but_one = layer.skippable and not layer.skip and len(layer.alive) == 2
             gone = layer.replace_by_skip(weakest, self._skip_weight(layer)) if last_but_one else layer.remove(weakest)
-            removed += [gone] if gone is not None else []
-            events.append(_event(layer, weakest, last_but_one))
+            decided.removed += [gone] if gone is not None else []
+            decided.events.append(_event(layer, weakest, last_but_one))
             if last_but_one:
+                decided.renewed += [layer.theta] if self.options.skip_moments == "fresh" else []
                 return
             del standing[weakest]
             if self.options.removal == "weakest":

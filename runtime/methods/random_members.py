@@ -74,7 +74,7 @@ def search(context: Context) -> Outcome:
         try:
             for number in range(len(trained), count):
                 trained.append(_train(context, data, number, members[number], costs[number]))
-                record = {"epoch": number, **asdict(trained[-1]), "unit": UNITS[options.cost]}
+                record = {"epoch": number, "member": number, **asdict(trained[-1]), "unit": UNITS[options.cost]}
                 append_metrics(context.out / METRICS, record)
                 board.write(record)
                 _save(context, trained)
