@@ -34,7 +34,10 @@ class DrawnImages(Protocol):
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one epoch; iterating again gives the same ones."""
+    """The batches of one epoch; iterating again gives the same ones.
+
+    Each is divided into `parts`, of which those in `mine` are handed out, one after another.
+    """
 
     dataset: Images
     batch: int
@@ -43,6 +46,8 @@ class Batches:
     epoch: int
     drop_last: bool
     workers: int
+    parts: int = 1
+    mine: tuple[int, ...] = (0,)
 
     def __len__(self) -> int:
         whole, rest = divmod(size(self.dataset), self.batch)
@@ -52,7 +57,8 @@ class Batches:
         dataset, order = _unwrap(self.dataset, self._order())
         if self.shuffle and isinstance(dataset, DrawnImages):
             dataset = dataset.drawn(self.seed, self.epoch)
-        chunks = (order[i * self.batch : (i + 1) * self.batch] for i in range(len(self)))
+        wholes = (order[i * self.batch : (i + 1) * self.batch] for i in range(len(self)))
+        chunks = (whole[part :: self.parts] for whole in wholes for part in self.mine)
         if isinstance(dataset, BatchedImages):
             return (dataset.batch(chunk) for chunk in chunks)
         if type(dataset) is TensorDataset:

@@ -15,6 +15,7 @@ from nasc.compiler.methods.option_text import read_option
 from nasc.compiler.methods.plugins import find_method
 from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.runtime.progress import amount, shown
+from nasc.runtime.ranks import is_first
 from nasc.runtime.search_context import Job, SearchResult, Settings
 from nasc.runtime.search_job import options_of, search
 from nasc.runtime.sweep import Retraining, at, points_of, sweep
@@ -166,6 +167,12 @@ def _setting_options(warmup: bool) -> list[click.Parameter]:
             show_default=True,
             help="For whom to print.",
         ),
+        click.Option(
+            ["--accumulate"],
+            type=click.IntRange(min=1),
+            default=1,
+            help="Parts that a batch is computed in, one after another, to save memory.",
+        ),
         click.Option(["--how"], is_flag=True, hidden=True),
     ]
 
@@ -205,6 +212,8 @@ def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
 
 
 def _report(job: Job, result: SearchResult, form: str) -> None:
+    if not is_first():
+        return
     if form == "json":
         click.echo(json.dumps(asdict(result), indent=2, default=str))
         return

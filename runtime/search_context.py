@@ -19,6 +19,7 @@ from nasc.dsl.loader import Module
 from nasc.runtime.data import DataSplits
 from nasc.runtime.precision import Amp
 from nasc.runtime.progress import Progress
+from nasc.runtime.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Settings(BaseModel):
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
     workers: int = Field(0, ge=0)
+    accumulate: int = Field(1, ge=1)
     amp: Amp = "auto"
     tensorboard: bool = False
     warmup_from: Path | None = None
@@ -87,6 +89,7 @@ class Context:
     out: Path
     progress: Progress
     identity: dict[str, Any]
+    ranks: Ranks
 
 
 @dataclass(frozen=True)

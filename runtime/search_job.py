@@ -36,7 +36,8 @@ from nasc.runtime.checkpoint import restore_weights, save_weights
 from nasc.runtime.data import DataSplits, Images, load_data, size
 from nasc.runtime.evaluate import evaluate
 from nasc.runtime.member_model import module_of
-from nasc.runtime.progress import Progress, amount, counted, standard_progress
+from nasc.runtime.progress import Progress, SilentProgress, amount, counted, standard_progress
+from nasc.runtime.ranks import ranks_of
 from nasc.runtime.search_context import Context, Job, Outcome, SearchResult, Settings, Source
 from nasc.runtime.surroundings import surroundings
 from nasc.runtime.sweep_table import SWEEP
@@ -77,7 +78,11 @@ def search(job: Job, options: Any, settings: Settings, progress: Progress | None
         )
     source = read_space(job)
     data = data_of(job, options, settings)
-    with surroundings(settings.device, settings.threads, options.batch) as device, _folder(settings) as out:
+    with (
+        surroundings(settings.device, settings.threads, options.batch) as device,
+        _folder(settings) as out,
+        ranks_of(device) as ranks,
+    ):
         context = Context(
             job=job,
             method=method,
@@ -87,12 +92,17 @@ def search(job: Job, options: Any, settings: Settings, progress: Progress | None
             data=data,
             device=device,
             out=out,
-            progress=progress or standard_progress(),
+            progress=(progress or standard_progress()) if ranks.first else SilentProgress(),
             identity={
                 "space": job.space, "space_hash": job.space_hash, "method": job.method, "steps": settings.steps,
             },
+            ranks=ranks,
         )  # fmt: skip
-        return _finish(context, _run_time_half(method)(context))
+        if ranks.world > 1 and method.relax is None:
+            raise NascError(f"the method `{method.name}` runs in one process", help="start it without torchrun")
+        result = _finish(context, _run_time_half(method)(context))
+        ranks.wait()  # what the first one writes is there when any of them returns
+        return result
 
 
 def data_of(job: Job, options: Any, settings: Settings) -> DataSplits:
@@ -191,7 +201,7 @@ def _finish(context: Context, outcome: Outcome) -> SearchResult:
 
 
 def _found(context: Context, outcome: Outcome) -> _Found | None:
-    if outcome.member is None or outcome.state is None:
+    if outcome.member is None or outcome.state is None or not context.ranks.first:
         return None
     source = context.source
     text = member_text(source.space, outcome.member, source.module, _provenance(context, outcome))

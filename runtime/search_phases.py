@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.dsl.diagnostics import NascError
 from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
 from nasc.runtime.methods.mixture import Mixture
+from nasc.runtime.ranks import Ranks
 from nasc.runtime.search_context import Settings
 from nasc.runtime.seeds import derive_seed
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of an epoch: which images, what they train, and in how many steps."""
+    """A part of an epoch: which images, what they train, in how many steps, of how many images each (of all ranks)."""
 
     name: str
     batches: Batches
     architecture: bool
     steps: int
+    size: int
 
 
 class Phases:
     """The phases of all epochs of one search (PruNet, A.2.1)."""
 
-    def __init__(self, method: Mixture, data: DataSplits, options: SupernetOptions, settings: Settings) -> None:
+    def __init__(
+        self, method: Mixture, data: DataSplits, options: SupernetOptions, settings: Settings, ranks: Ranks
+    ) -> None:
+        """Raises `NascError` where a batch cannot be divided among the ranks."""
+        self.ranks = ranks
         self.method, self.options, self.settings, self.train = method, options, settings, data.train
         parts = split_at_random(data.train, (options.split, 1 - options.split), settings.split_seed(options))
         self.weights: Images = parts[0]
@@ -44,15 +51,22 @@ class Phases:
     def _phase(self, name: str, images: Images, epoch: int, architecture: bool) -> Phase:
         batches = self._batches(images, derive_seed(self.options.seed, name), epoch)
         limit = self.settings.steps
-        return Phase(name, batches, architecture, len(batches) if limit is None else min(limit, len(batches)))
+        steps = len(batches) if limit is None else min(limit, len(batches))
+        return Phase(name, batches, architecture, steps, batches.batch)
 
     def _batches(self, images: Images, seed: int, epoch: int) -> Batches:
         batch = min(self.options.batch, size(images))
-        return loader(images, batch, True, seed, epoch, drop_last=True, workers=self.settings.workers)
+        whole = loader(images, batch, True, seed, epoch, drop_last=True, workers=self.settings.workers)
+        each = self.settings.accumulate
+        parts, first = self.ranks.world * each, self.ranks.rank * each
+        if parts > batch:
+            raise NascError(f"a batch of {batch} images cannot be divided into {parts} parts", help="raise the batch")
+        return replace(whole, parts=parts, mine=tuple(range(first, first + each)))
 
     def seen_images(self) -> Batches:
         """The images that train the weights, in an order of their own."""
-        return self._batches(self.weights, derive_seed(self.options.seed, "seen"), self.options.epochs)
+        batches = self._batches(self.weights, derive_seed(self.options.seed, "seen"), self.options.epochs)
+        return replace(batches, parts=1, mine=(0,))
 
     # ------------------------------------------------------------------------------------------ counting
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,21 @@ from torch.nn import functional
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
+from nasc.runtime.data_loader import Batch
 from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import require_labels
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.precision import precision_of
 from nasc.runtime.progress import Progress, amount, duration
+from nasc.runtime.ranks import Ranks
 from nasc.runtime.run_identity import changed_settings, require_same_run, run_of
 from nasc.runtime.search_context import Settings
 from nasc.runtime.search_optimizers import forget, make_optimizer, restore_moments
 from nasc.runtime.search_phases import Phase, Phases
 from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
+from nasc.runtime.supernet import seed_noise
 from nasc.runtime.tensorboard_log import TensorboardLog
 
 KIND, VERSION = "search", 2
@@ -60,11 +64,13 @@ class SearchRun:
         device: torch.device,
         progress: Progress,
         settings: Settings,
+        ranks: Ranks | None = None,
     ) -> None:
         self.method, self.data, self.options, self.device = method, data, options, device
         self.progress, self.settings = progress, settings
         self.supernet: nn.Module = method.supernet
-        self.phases = Phases(method, data, options, settings)
+        self.ranks = ranks or Ranks()
+        self.phases = Phases(method, data, options, settings, self.ranks)
         self.precision = precision_of(settings.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
@@ -98,6 +104,7 @@ class SearchRun:
             self.method.begin()
         self.method.start_epoch(self.epoch)
         sums = {phase.name: self._run_phase(phase) for phase in self.phases.of(self.epoch)}
+        self.ranks.average_buffers(self.supernet)
         self._require_sound()
         events = self._decide() if searching else []
         self.seconds += time.monotonic() - started
@@ -150,12 +157,11 @@ class SearchRun:
         for parameter in self.method.architecture():
             parameter.requires_grad_(phase.architecture)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        seen, steps = 0, phase.steps
-        for step, (images, labels) in zip(range(steps), phase.batches, strict=False):
-            sums += self._step(phase, step, steps, images, labels)
-            seen += len(labels)
+        batches, steps = iter(phase.batches), phase.steps
+        for step in range(steps):
+            sums += self._step(phase, step, list(islice(batches, self.settings.accumulate)))
             if (step + 1) % _LOOK_STEPS == 0 or step + 1 == steps:
-                loss, entropy, accuracy = (sums / seen).tolist()
+                loss, entropy, accuracy = (self.ranks.add_up(sums.clone()) / ((step + 1) * phase.size)).tolist()
                 self._require_finite(loss)
                 self.text = self._how_it_stands(loss, entropy)
             self.progress.advance(self.text)
@@ -165,29 +171,40 @@ class SearchRun:
         cost = f"{amount(self.method.expected_cost())} {self.method.costs.unit}"
         return f"loss {loss:.3f}  CE {entropy:.3f}  {cost}  candidates {self.method.candidates_left()}"
 
-    def _step(self, phase: Phase, step: int, steps: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One update; the batch's summed loss and cross-entropy, and its number of correct answers."""
-        seed = self.options.seed
-        torch.manual_seed(derive_seed(seed, "step", phase.name, self.epoch, step))
-        optimizer = self._optimizer(phase, step / steps)
+    def _step(self, phase: Phase, step: int, parts: list[Batch]) -> Tensor:
+        """One update; summed loss and cross-entropy, and the number of correct answers, of this process's images."""
+        optimizer = self._optimizer(phase, step / phase.steps)
+        optimizer.zero_grad()
+        first = self.ranks.rank * self.settings.accumulate
+        sums = [self._part(phase, step, first + i, *part) for i, part in enumerate(parts)]
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.ranks.add_up_gradients(trained)
+        if any(parameter.grad is not None for parameter in trained):
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
+            self._renew(self.method.after_step(self.phases.progress(self.epoch, phase, step)))
+        return torch.stack(sums).sum(0)
+
+    def _part(self, phase: Phase, step: int, part: int, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of one part of a batch, added to those that are there; the part's sums."""
+        seed, position = self.options.seed, (phase.name, self.epoch, step)
+        seed_noise(derive_seed(seed, "step", *position))  # the same for all parts of a batch
+        own = (*position, part) if part else position
+        torch.manual_seed(derive_seed(seed, "step", *own))
         images = images.to(self.device, non_blocking=True)
         if self.data.augment and not phase.architecture:
-            images = self.data.augment(images, derived_generator(seed, "augment", phase.name, self.epoch, step))
+            images = self.data.augment(images, derived_generator(seed, "augment", *own))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             logits = self.supernet(images)
         require_labels(logits, labels)
         labels = labels.to(self.device, non_blocking=True)
         entropy = functional.cross_entropy(logits.float(), labels)
         loss = self.method.loss(entropy)
-        optimizer.zero_grad()
         # The cost does not depend on the weights; where all is decided, nothing depends on architecture weights.
         target = loss if phase.architecture else entropy
         if target.requires_grad:
-            self.scaler.scale(target).backward()
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
-            self._renew(self.method.after_step(self.phases.progress(self.epoch, phase, step)))
+            self.scaler.scale(target * (len(labels) / phase.size)).backward()
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), entropy.detach() * len(labels), correct]).double()
 
@@ -286,12 +303,15 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: Stat
         run.restore(path, identity)
     elif settings.warmup_from is not None and settings.steps is None:
         run.restore_warmup(settings.warmup_from, identity)
-    rewind_metrics(out / METRICS, run.epoch)
+    if run.ranks.first:
+        rewind_metrics(out / METRICS, run.epoch)
     run.progress.start("search", run.phases.steps_between(0, run.until), run.phases.steps_between(0, run.epoch))
-    with TensorboardLog(out, settings.tensorboard, run.epoch) as board:
+    with TensorboardLog(out, settings.tensorboard and run.ranks.first, run.epoch) as board:
         try:
             while run.epoch < run.until:
                 record = run.run_epoch()
+                if not run.ranks.first:
+                    continue
                 append_metrics(out / METRICS, record)
                 board.write(record)
                 states.write(run.method.reachable(), run.epoch, run.options.epochs)

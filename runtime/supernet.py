@@ -189,10 +189,19 @@ class StochasticLayer(nn.Module):
         return {int(name): module for name, module in self.candidates.items() if isinstance(module, Prunode)}
 
 
+_NOISE = torch.Generator()
+
+
+def seed_noise(seed: int) -> None:
+    """Choose the noise of the next forward pass. It has a generator of its own: what else a network draws (dropout) may
+    depend on the images, which differ between the processes of one search."""
+    _NOISE.manual_seed(seed)
+
+
 def gumbel_softmax(theta: Tensor, tau: float) -> Tensor:
-    """Eq. 4: coefficients of architecture weights (n), drawn with the global random generator. They sum to 1."""
+    """Eq. 4: coefficients of architecture weights (n), drawn with the generator of `seed_noise`. They sum to 1."""
     # Drawn on the CPU, so that a run on a GPU sees the same noise.
-    noise = -torch.empty(theta.shape).exponential_().log()
+    noise = -torch.empty(theta.shape).exponential_(generator=_NOISE).log()
     return functional.softmax((theta + noise.to(theta.device)) / tau, dim=0)
 
 

@@ -49,7 +49,7 @@ def search_supernet(context: Context, method: MixtureType) -> Outcome:
     initialise(supernet, derived_generator(options.seed, "initialise"))
     mixture = method(supernet, layers, costs, options)
     supernet.to(context.device)
-    run = SearchRun(mixture, context.data, options, context.device, context.progress, context.settings)
+    run = SearchRun(mixture, context.data, options, context.device, context.progress, context.settings, context.ranks)
     states = StateFiles(context.out, source, f"{context.method.about} on {context.data.name}")
     run_epochs(run, context.out, {**context.identity, "costs": costs.digest}, states)
     return _outcome(context, run, layers)

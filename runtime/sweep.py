@@ -29,6 +29,7 @@ from nasc.runtime import checkpoint
 from nasc.runtime.costs import UNITS
 from nasc.runtime.pareto import plot_pareto
 from nasc.runtime.progress import Progress, standard_progress
+from nasc.runtime.ranks import world
 from nasc.runtime.report_page import read_json, svg_of
 from nasc.runtime.search_context import Job, Settings
 from nasc.runtime.search_job import BEST, RESULT, data_of, search
@@ -107,6 +108,11 @@ def sweep(
     A run that fails is noted and the others go on. Raises `NascError` where `settings.out` is missing, holds another
     sweep or one that was not asked to go on, and, at the end, where a run failed.
     """
+    if world() > 1:
+        raise NascError(
+            "a sweep runs in one process",
+            help="under torchrun, search one point at a time: --alpha A --lambda L --warmup-from FILE",
+        )
     if settings.out is None:
         raise NascError("a sweep needs a folder for its runs", help="name one with --out")
     run = _SweepRun(job, options, settings, progress or standard_progress())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -66,7 +67,8 @@ class TrainOptions(BaseModel):
 def pick_device(name: str) -> torch.device:
     """The device called `name`; `auto` is the first GPU, else the CPU. Raises NascError if it is not there."""
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        # torchrun gives each of its processes on a machine a GPU of its own.
+        return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
