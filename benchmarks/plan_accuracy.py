@@ -10,12 +10,10 @@ two measurements of the device, and "spread" is how far the two are apart. Cells
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from nasc.commands.plan import make_plan
 from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.plan import Plan
-from nasc.runtime.calibrate import calibrate
+from nasc.runtime.calibrate import calibrate, process_bytes
 from nasc.runtime.plan_times import Ceilings, full_steps
 from nasc.runtime.search_optimizers import make_optimizer
 from nasc.runtime.supernet import Prunode, StochasticLayer
@@ -111,9 +109,8 @@ def kept_bytes(found: Case) -> int:
     return sum(kept.values())
 
 
-@cache
-def process_bytes(number: int) -> int:
-    """The peak of a fresh process that runs case `number`; of one that runs none for -1."""
+def peak_bytes(number: int) -> int:
+    """The peak of a fresh process that runs case `number`, or none for -1."""
     out = subprocess.run([sys.executable, __file__, "--child", str(number)], capture_output=True, text=True, check=True)
     return int(out.stdout)
 
@@ -124,7 +121,7 @@ def child(number: int) -> None:
         for _ in range(STEPS):
             found.step(False)
             found.step(True)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(process_bytes())
 
 
 def predicted(plan: Plan, measured: list[Ceilings], architecture: bool) -> tuple[float, float]:
@@ -143,8 +140,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.child is not None:
         return child(arguments.child)
-    base = process_bytes(-1)
-    peaks = [process_bytes(number) for number in range(len(CASES))]
+    base = peak_bytes(-1)
+    peaks = [peak_bytes(number) for number in range(len(CASES))]
     cases = [case(*each) for each in CASES]
     kept = [kept_bytes(found) for found in cases]
     measured = [calibrate("cpu")]

@@ -53,6 +53,7 @@ class Plan:
     options: SupernetOptions
     batch: int
     element: int
+    heap: bool
     widths: Widths
     stored: Stored
 
@@ -88,9 +89,9 @@ class Plan:
         return max(each.kept.at(batch or self.batch) for each in (self.weights_step, self.architecture_step))
 
     def peak(self, batch: int | None = None) -> int:
-        """The most memory that tensors take at any time of a step."""
-        steps = (self.weights_step, self.architecture_step)
-        return self.resting + max(each.peak(batch or self.batch) for each in steps)
+        """The most memory that a step takes at any time; on a CPU with what the C library cannot use again."""
+        steps, batch = (self.weights_step, self.architecture_step), batch or self.batch
+        return self.resting + max(each.heap(batch) if self.heap else each.peak(batch) for each in steps)
 
     def largest_batch(self, limit: int) -> int:
         """The largest batch whose peak is at most `limit`; 0 where not even one image fits."""
@@ -127,14 +128,15 @@ def plan_of(
     widths: Widths,
     batch: int | None = None,
     element: int = 4,
+    heap: bool = True,
 ) -> Plan:
     """The plan of a search over `layers`, which the method relaxed the network to.
 
     `widths` says which widths a Prunode computes at first; `batch` is the method's unless given; `element` is the bytes
-    of a number in the forward pass (2 in mixed precision).
+    of a number in the forward pass (2 in mixed precision), `heap`: tensors lie in a CPU's memory.
     """
     there = tuple(layer for layer in layers if not is_nothing(layer))
-    return Plan(network, there, options, batch or options.batch, element, widths, _stored(there))
+    return Plan(network, there, options, batch or options.batch, element, heap, widths, _stored(there))
 
 
 def state_bytes(optimizer: Optimizer, numbers: int, tensors: int) -> int:

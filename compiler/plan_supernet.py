@@ -21,6 +21,9 @@ from nasc.compiler.torch_elastic import _Cut, generate_elastic
 Widths = Callable[[Candidate], tuple[int, ...]]
 """The hidden widths that a Prunode computes: its small and its large one, or the one that is left."""
 
+HEAP_BYTES = 1 << 25
+"""From this size on glibc asks the system for fresh memory and gives it back (`M_MMAP_THRESHOLD`'s upper limit)."""
+
 Form = Literal["sums", "finish", "whole"]
 """How a generated Prunode computes its widths: up to the consumer once and the consumer's sums shared, up to the
 consumer once, or everything for each width."""
@@ -45,15 +48,28 @@ class LayerTrace:
 
 @dataclass(frozen=True)
 class Trace:
-    """A step: its operators, the bytes kept for the backward pass, and its layers in order."""
+    """A step: its operators, the bytes kept for the backward pass, and its layers in order.
+
+    `passing` are the bytes for an image of each tensor of the forward pass that is not kept.
+    """
 
     work: tuple[Work, ...]
     kept: Amount
     layers: tuple[LayerTrace, ...]
+    passing: tuple[int, ...]
 
     def peak(self, batch: int) -> int:
         """The most bytes at any time for a batch, weights and their gradients not counted."""
         return max(each.peak.at(batch) for each in self.layers)
+
+    def heap(self, batch: int) -> int:
+        """What a process takes for that on a CPU: the C library finds no use for memory freed between kept tensors.
+
+        glibc keeps what is smaller than `HEAP_BYTES` in one heap, and aligned blocks do not fit into the holes of
+        others of their size.
+        """
+        passing = sum(size * batch for size in self.passing if size * batch < HEAP_BYTES)
+        return max(self.peak(batch), self.kept.at(batch) + passing)
 
 
 def trace(network: Network, layers: Sequence[RelaxedLayer], trained: Trained, widths: Widths = first_and_last) -> Trace:
@@ -64,7 +80,7 @@ def trace(network: Network, layers: Sequence[RelaxedLayer], trained: Trained, wi
         if not is_nothing(layer):
             x = runner.layer(layer, x)
     runner.tape.loss(x)
-    return Trace(tuple(runner.tape.work), runner.tape.kept, tuple(runner.layers))
+    return Trace(tuple(runner.tape.work), runner.tape.kept, tuple(runner.layers), runner.tape.passing)
 
 
 class _Runner:

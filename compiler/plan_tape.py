@@ -14,9 +14,21 @@ from nasc.compiler.ir import Node, Tensor
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.forms import Saved, channels_of, elements_of
 
-Kind = Literal["conv", "matrix", "depthwise", "norm", "pool", "elementwise", "function", "slice", "prunode", "layer"]
-"""What an operator's time depends on alike: `conv` and `matrix` are dense convolutions with and without a window,
-`function` is an activation that is more than a comparison."""
+Kind = Literal[
+    "dense",
+    "matrix",
+    "channelwise",
+    "channelwise_large",
+    "norm",
+    "pool",
+    "elementwise",
+    "function",
+    "slice",
+    "prunode",
+    "layer",
+]
+"""What an operator's time depends on alike: `dense` and `matrix` are dense convolutions with and without a window,
+`channelwise_large` has a window of 4 x 4 or more, `function` is an activation that is more than a comparison."""
 
 _KINDS: dict[str, Kind] = {"bn": "norm", "layer_norm": "norm", "max_pool": "pool", "avg_pool": "pool"}
 _KINDS |= {"global_pool": "pool", "upsample": "pool", "linear": "matrix"}
@@ -81,6 +93,11 @@ class Tape:
         self._sizes: list[int] = []
         self._kept: set[int] = set()
         self._image = 0
+
+    @property
+    def passing(self) -> tuple[int, ...]:
+        """The bytes for an image of each tensor that is not kept."""
+        return tuple(size for memory, size in enumerate(self._sizes) if memory not in self._kept)
 
     @property
     def kept(self) -> Amount:
@@ -151,9 +168,14 @@ class Tape:
 def _kind(node: Node, shapes: Sequence[Tensor]) -> Kind:
     if node.op != "conv2d":
         return _KINDS.get(node.op, "elementwise")
-    if node.attributes["groups"] > 1 or channels_of(shapes[0]) == 1:
-        return "depthwise"
-    return "matrix" if tuple(node.attributes["kernel"]) == (1, 1) else "conv"
+    return convolution_kind(channels_of(shapes[0]), node.attributes["groups"], max(node.attributes["kernel"]))
+
+
+def convolution_kind(channels: int, groups: int, kernel: int) -> Kind:
+    """The kind of a convolution: by channels that are convolved apart, and by its window."""
+    if groups > 1 or channels == 1:
+        return "channelwise" if kernel <= 3 else "channelwise_large"
+    return "matrix" if kernel == 1 else "dense"
 
 
 def _moved(operands: Sequence[Value], output: Value) -> int:

@@ -21,7 +21,7 @@ from nasc.compiler.plan_tape import Kind, Trained, Work
 from nasc.dsl.diagnostics import NascError
 
 SCHEMA: Literal["nasc.ceilings/1"] = "nasc.ceilings/1"
-SIZES = (1 << 21, 1 << 24)
+SIZES = (1 << 19, 1 << 24)
 """An operator that moves more numbers than this goes slower: they leave the caches, then each tensor gets fresh memory
 from the system."""
 

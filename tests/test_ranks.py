@@ -70,7 +70,8 @@ def test_two_processes_search_as_one_does(folder: Path, tmp_path: Path) -> None:
     for name, masks in states[1]["method"]["masks"].items():
         assert states[0]["method"]["masks"][name] == pytest.approx(masks, abs=1e-4)
     for name, tensor in states[1]["supernet"].items():
-        if "running" not in name and "num_batches" not in name:  # each rank's statistics are of its own half of the images
+        # Each rank's statistics are of its own half of the images.
+        if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(states[0]["supernet"][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("two", "one")]
     assert results[0]["choices"] == results[1]["choices"]

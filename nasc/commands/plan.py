@@ -65,9 +65,7 @@ def command(
         if not calibrate:
             raise click.UsageError("Missing argument 'FILE'.")
         return
-    plan = make_plan(
-        file, method, batch, sets, 2 if amp == "on" or (amp == "auto" and device.startswith("cuda")) else 4
-    )
+    plan = make_plan(file, method, batch, sets, device, amp)
     found = _found(plan, device, ceilings, limit, _images(data))
     if form == "json":
         print_json(found)
@@ -91,7 +89,12 @@ def _known(device: str) -> Ceilings | None:
 
 
 def make_plan(
-    file: Path, method: str | None = None, batch: int | None = None, sets: tuple[str, ...] = (), element: int = 4
+    file: Path,
+    method: str | None = None,
+    batch: int | None = None,
+    sets: tuple[str, ...] = (),
+    device: str = "cpu",
+    amp: str = "auto",
 ) -> Plan:
     """The plan of a search of a file with the masks that it starts with; see `nasc.compiler.plan.plan_of`.
 
@@ -117,13 +120,16 @@ def make_plan(
     layers = chosen.relax(network)
     chosen.require(layers, options)
 
+    cpu = device == "cpu"
+    element = 2 if amp == "on" or (amp == "auto" and device.startswith("cuda")) else 4
+
     def first_masks(candidate: Candidate) -> tuple[int, ...]:
         if not isinstance(options, PrunetOptions):
             return first_and_last(candidate)
         masks = Masks(candidate.widths, MaskSettings(options.small, options.large))
         return masks.small, masks.large
 
-    return plan_of(network, layers, options, first_masks, batch, element)
+    return plan_of(network, layers, options, first_masks, batch, element, heap=cpu)
 
 
 def _images(data: str | None) -> int | None:
