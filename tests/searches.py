@@ -57,13 +57,20 @@ def compiled(text: str, folder: Path, method: str) -> Iterator[Job]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "space.nas").write_text(text)
     compile_file(folder / "space.nas", folder / "build", method=method)
+    with job_of(folder / "build") as found:
+        yield found
+
+
+@contextmanager
+def job_of(folder: Path) -> Iterator[Job]:
+    """The job of a compiled folder, whose `supernet` is importable as long."""
     sys.modules.pop("supernet", None)
-    sys.path.insert(0, str(folder / "build"))
+    sys.path.insert(0, str(folder))
     try:
-        found: Job = module_at(folder / "build" / "search.py").JOB
+        found: Job = module_at(folder / "search.py").JOB
         yield found
     finally:
-        sys.path.remove(str(folder / "build"))
+        sys.path.remove(str(folder))
         sys.modules.pop("supernet", None)
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import os
 import subprocess
@@ -48,6 +47,7 @@ from nasc.runtime.search_run import SearchRun
 from nasc.runtime.supernet import StochasticLayer, stochastic_layers
 from nasc.runtime.table import LatencyTable
 from tests import searches
+from tests.searches import job_of
 from tests.spaces import ROOT, in_space, space_of
 from tests.tiny_blocks import MACHINE
 
@@ -89,17 +89,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def job(folder: Path) -> Iterator[Job]:
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("search", folder / "search.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found: Job = module.JOB
+    with job_of(folder) as found:
         yield found
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("supernet", None)
 
 
 def run(job: Job, out: Path, **more: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from nasc.compiler.compile import compile_file
 from nasc.compiler.contains import contains
 from nasc.compiler.cost import cost_of
 from nasc.dsl.diagnostics import NascError
@@ -27,6 +26,7 @@ from nasc.runtime.progress import SilentProgress
 from nasc.runtime.search import Job, Settings, options_of, search
 from nasc.runtime.sweep import Retraining, points_of, sweep
 from nasc.runtime.sweep_table import read_sweep, sweep_table
+from tests.searches import compiled
 from tests.spaces import space_of
 
 SPACE = """nas 1
@@ -56,24 +56,8 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    import importlib.util
-
-    folder = tmp_path_factory.mktemp("small") / "build"
-    source = folder.parent / "small.nas"
-    source.write_text(SPACE)
-    compile_file(source, folder)
-    sys.path.insert(0, str(folder))
-    sys.modules.pop("supernet", None)
-    try:
-        spec = importlib.util.spec_from_file_location("search_small", folder / "search.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found: Job = module.JOB
+    with compiled(SPACE, tmp_path_factory.mktemp("small"), "prunet") as found:
         yield found
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("supernet", None)
 
 
 def settings(out: Path, **more: Any) -> Settings:
