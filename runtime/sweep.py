@@ -34,7 +34,7 @@ from nasc.runtime.report_page import read_json, svg_of
 from nasc.runtime.search_context import Job, Settings
 from nasc.runtime.search_job import BEST, RESULT, data_of, search
 from nasc.runtime.search_run import CHECKPOINT, KIND, VERSION, WARMUP
-from nasc.runtime.sweep_table import SWEEP, Sweep, SweepRun, sweep_table
+from nasc.runtime.sweep_table import SWEEP, Sweep, SweepRun, first_problem, sweep_table
 from nasc.runtime.train_file import train_file
 from nasc.runtime.train_options import TrainOptions
 
@@ -81,7 +81,7 @@ class Retraining:
         try:
             TrainOptions(**options)  # now, not after all the searches
         except ValidationError as error:
-            raise NascError(f"--train {_first(error)}") from None
+            raise NascError(f"--train {first_problem(error)}") from None
         return cls(options)
 
 
@@ -150,7 +150,7 @@ class _SweepRun:
                 ),
             )
         except ValidationError as error:
-            raise NascError(f"this cannot be a sweep: {_first(error)}") from None
+            raise NascError(f"this cannot be a sweep: {first_problem(error)}") from None
 
     def start(self) -> None:
         """Take over what is there, and train the warm-up that the runs share."""
@@ -252,7 +252,7 @@ class _SweepRun:
                 }
             )
         except (ValidationError, LookupError, TypeError) as error:
-            why = _first(error) if isinstance(error, ValidationError) else error
+            why = first_problem(error) if isinstance(error, ValidationError) else error
             raise NascError(f"{folder / RESULT} is not a search's result: {why}") from None
 
     def _result(self, path: Path, run: SweepRun) -> dict[str, Any]:
@@ -308,9 +308,3 @@ def _object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise NascError(f"{path} is not a result")
     return found
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

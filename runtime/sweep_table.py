@@ -89,10 +89,14 @@ def read_sweep(path: Path) -> Sweep:
     try:
         return Sweep.model_validate(read_json(path))
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        raise NascError(f"{path} is not a sweep: {f'{place}: ' if place else ''}{message}") from None
+        raise NascError(f"{path} is not a sweep: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, higher: bool = True) -> list[int]:

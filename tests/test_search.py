@@ -47,7 +47,7 @@ from nasc.runtime.search_run import SearchRun
 from nasc.runtime.supernet import StochasticLayer, stochastic_layers
 from nasc.runtime.table import LatencyTable
 from tests import searches
-from tests.searches import job_of
+from tests.searches import Killer, Stop, job_of
 from tests.spaces import ROOT, in_space, space_of
 from tests.tiny_blocks import MACHINE
 
@@ -149,22 +149,6 @@ def test_a_search_ends_in_a_member_of_its_space(job: Job, tmp_path: Path) -> Non
     saved = json.loads((out / "result.json").read_text())
     assert saved["cost"]["found"] == result.cost and saved["cost"]["unit"] == "MACs"
     assert set(saved["choices"]) == {"stem.1", "low.1", "low.2", "low.3", "mid.1", "last.1", "head"}
-
-
-class Stop(Exception):
-    pass
-
-
-class Killer(SilentProgress):
-    """Dies at a step."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def advance(self, text: str = "") -> None:
-        self.left -= 1
-        if not self.left:
-            raise Stop
 
 
 @pytest.mark.parametrize("step", [4, 7])
