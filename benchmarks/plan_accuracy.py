@@ -1,10 +1,11 @@
 """What `nasc plan` predicts against what happens: bytes, peak memory and the time of a step.
 
-Run: `python benchmarks/plan_accuracy.py`. "activations" are the bytes that autograd keeps in a step that trains the
-weights, with the cross-entropy; "peak" is the largest resident memory of a process that does nothing but three steps
-of each kind. Times are for one thread: the device is measured, then the steps of all spaces in turn, round after round,
-and the device again. A step's time is its shortest, as the device's ceilings are; the prediction is by the mean of the
-two measurements of the device, and "spread" is how far the two are apart. Cells are predicted / measured (ratio).
+Run: `python benchmarks/plan_accuracy.py`, or with cases of your own, such as `fashion,prunet,8 fbnet,fbnet,4`.
+"activations" are the bytes that autograd keeps in a step that trains the weights, with the cross-entropy; "peak" is the
+largest resident memory of a process that does nothing but three steps of each kind. Times are CPU time of one thread:
+the device is measured, then the steps of all cases in turn, round after round, and the device again. A step's time is
+its shortest, as the device's ceilings are; the prediction is by the mean of the two measurements of the device, and
+"spread" is how far the two are apart. Cells are predicted / measured (ratio).
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import torch
+from measuring import SPACES, cpu_seconds, saved_bytes, supernet_of
 from torch import nn
 
 from nasc.commands.plan import make_plan
-from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.plan import Plan
 from nasc.runtime.calibrate import calibrate, process_bytes
@@ -29,8 +28,8 @@ from nasc.runtime.plan_times import Ceilings, full_steps
 from nasc.runtime.search_optimizers import make_optimizer
 from nasc.runtime.supernet import Prunode, StochasticLayer
 
-SPACES = Path(__file__).resolve().parents[1] / "spaces"
-CASES = (("digits", "prunet", 64), ("fashion", "prunet", 32), ("gpunet1", "prunet", 2), ("fbnet", "fbnet", 4))
+CASES = ("digits,prunet,64", "fashion,prunet,32", "gpunet1,prunet,2", "fbnet,fbnet,4")
+"""Space, method and batch: those that the plan was tuned on."""
 STEPS = 3
 
 
@@ -68,13 +67,12 @@ class Case:
         return nn.functional.cross_entropy(self.model(images), torch.zeros(batch, dtype=torch.long))
 
 
-def case(name: str, method: str, batch: int) -> Case:
-    """A SuperNet with the masks that a search starts with."""
+def case(words: str) -> Case:
+    """The SuperNet of a space, a method and a batch, with the masks that a search starts with."""
+    name, method, batch = words.split(",")
     torch.manual_seed(0)
-    plan = make_plan(SPACES / f"{name}.nas", method, batch)
-    names: dict[str, Any] = {"__name__": name}
-    exec(compile(supernet_source(plan.network, plan.layers, find_method(method)), name, "exec"), names)
-    model: nn.Module = names[name.capitalize()]().train()
+    plan = make_plan(SPACES / f"{name}.nas", method, int(batch))
+    model = supernet_of(plan.network, plan.layers, find_method(method)).train()
     architecture = [m.theta for m in model.modules() if isinstance(m, StochasticLayer | Prunode)]
     ids = {id(parameter) for parameter in architecture}
     weights = [parameter for parameter in model.parameters() if id(parameter) not in ids]
@@ -93,31 +91,20 @@ def case(name: str, method: str, batch: int) -> Case:
 
 def kept_bytes(found: Case) -> int:
     """What autograd keeps of a step that trains the weights, beside weights and statistics."""
-    own = {t.untyped_storage().data_ptr() for t in (*found.model.parameters(), *found.model.buffers())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     found.train(architecture=False)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = found.loss()
-    del loss
-    return sum(kept.values())
+    return saved_bytes(found.loss, [*found.model.parameters(), *found.model.buffers()])
 
 
-def peak_bytes(number: int) -> int:
-    """The peak of a fresh process that runs case `number`, or none for -1."""
-    out = subprocess.run([sys.executable, __file__, "--child", str(number)], capture_output=True, text=True, check=True)
+def peak_bytes(words: str = "") -> int:
+    """The peak of a fresh process that runs a case, or none."""
+    out = subprocess.run([sys.executable, __file__, "--child", words], capture_output=True, text=True, check=True)
     return int(out.stdout)
 
 
-def child(number: int) -> None:
-    if number >= 0:
-        found = case(*CASES[number])
+def child(words: str) -> None:
+    """Run a case, and print the peak of this process."""
+    if words:
+        found = case(words)
         for _ in range(STEPS):
             found.step(False)
             found.step(True)
@@ -135,23 +122,23 @@ def predicted(plan: Plan, measured: list[Ceilings], architecture: bool) -> tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("cases", nargs="*", metavar="SPACE,METHOD,BATCH", default=CASES)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.child is not None:
         return child(arguments.child)
-    base = peak_bytes(-1)
-    peaks = [peak_bytes(number) for number in range(len(CASES))]
-    cases = [case(*each) for each in CASES]
+    base = peak_bytes()
+    peaks = [peak_bytes(words) for words in arguments.cases]
+    cases = [case(words) for words in arguments.cases]
     kept = [kept_bytes(found) for found in cases]
     measured = [calibrate("cpu")]
     for number in range(arguments.rounds + 1):
         for found in cases:
             for architecture in (False, True):
-                began = time.perf_counter()
-                found.step(architecture)
+                seconds = cpu_seconds(partial(found.step, architecture))
                 if number:  # the first is a warm-up
-                    found.seconds[architecture].append(time.perf_counter() - began)
+                    found.seconds[architecture].append(seconds)
         print(f"round {number} of {arguments.rounds}", file=sys.stderr)
     measured.append(calibrate("cpu"))
     print("| search | parameters | activations | peak memory | weights step | architecture step | spread |")

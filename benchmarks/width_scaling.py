@@ -15,12 +15,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from measuring import saved_bytes, supernet_of
 from torch import nn
 
-from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
@@ -56,10 +55,7 @@ def supernet(method_name: str, widths: int) -> nn.Module:
     text = SPACE.format(first=LARGEST // widths, last=LARGEST)
     network = network_of(space_of(open_file("widths.nas", text)))
     assert method.relax is not None
-    names: dict[str, Any] = {"__name__": "widths"}
-    exec(compile(supernet_source(network, method.relax(network), method), "widths", "exec"), names)
-    made: nn.Module = names["Widths"]()
-    return made
+    return supernet_of(network, method.relax(network), method)
 
 
 def row(method: str, widths: int) -> Row:
@@ -75,24 +71,7 @@ def row(method: str, widths: int) -> Row:
         optimizer.step()
 
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
-    return Row(method, widths, step, parameters, saved_bytes(model, images), [])
-
-
-def saved_bytes(model: nn.Module, images: torch.Tensor) -> int:
-    """Bytes of the tensors, weights not counted, that the forward pass keeps for the backward pass."""
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(images)
-    del output
-    return sum(kept.values())
+    return Row(method, widths, step, parameters, saved_bytes(lambda: model(images), model.parameters()), [])
 
 
 def main() -> None:

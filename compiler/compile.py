@@ -50,20 +50,24 @@ def compile_file(
     weights: Path | None = None,
     seed: int = 0,
     force: bool = False,
+    literal: bool = False,
 ) -> CompileResult:
     """Compile a file into the folder `out`.
 
     For a space: `supernet.py`, `search.py`; for one member: `model.py`, `model.onnx`, and `weights.safetensors` drawn
     from `seed` unless `weights` names a file. For both `manifest.json`, `space.json`, and `space.nas`, which is the
     file with its settings applied.
-    `method` and `target` choose among the file's `search` and `target` sections; `sets` change values first.
+    `method` and `target` choose among the file's `search` and `target` sections; `sets` change values first. `literal`
+    writes Prunodes as two masked copies, for comparison.
 
     Raises `DiagnosticError` for a file with errors or one that cannot be lowered yet, and `NascError` for settings
     and names that fit nothing, for weights that do not fit, and for a folder that holds what nasc did not write.
     """
     require_own(out, force=force)
     checked = open_file(path, sets=sets)
-    return compile_checked(checked, out, method=method, target=target, weights=weights, seed=seed, force=force)
+    return compile_checked(
+        checked, out, method=method, target=target, weights=weights, seed=seed, force=force, literal=literal
+    )
 
 
 def compile_checked(
@@ -75,18 +79,21 @@ def compile_checked(
     weights: Path | None = None,
     seed: int = 0,
     force: bool = False,
+    literal: bool = False,
 ) -> CompileResult:
     """Compile a checked file; see `compile_file`."""
     space = space_of(checked)
     targets = targets_of(checked, target)
     network = network_of(space)
     single = count_members(space) == 1
+    if single and literal:
+        raise NascError(f"`{space.name}` is one network: it has no Prunodes", help="leave --prunode out")
     if single:
         files = _member_files(network, weights, seed)
     elif weights is not None:
         raise NascError(f"`{space.name}` has open decisions: weights are for one member", help="leave --weights out")
     else:
-        files = _space_files(network, checked, method)
+        files = _space_files(network, checked, method, literal)
     files["manifest.json"] = _json(manifest_of(network, targets).model_dump(mode="json", by_alias=True))
     files["space.json"] = _json(network.model_dump(mode="json"))
     files["space.nas"] = standalone_text(checked).encode()
@@ -110,7 +117,7 @@ def standalone_text(checked: Checked) -> str:
     return print_file(syntax.File(span=module.file.span, source=module.file.source, version=1, items=items))
 
 
-def _space_files(network: Network, checked: Checked, method: str | None) -> dict[str, bytes]:
+def _space_files(network: Network, checked: Checked, method: str | None, literal: bool) -> dict[str, bytes]:
     from nasc.compiler.lower_supernet import search_source, supernet_source
 
     found, options = method_options(checked, method)
@@ -118,7 +125,7 @@ def _space_files(network: Network, checked: Checked, method: str | None) -> dict
     if found.relax is not None:
         layers = found.relax(network)
         found.require(layers, options)
-        files["supernet.py"] = supernet_source(network, layers, found).encode()
+        files["supernet.py"] = supernet_source(network, layers, found, literal).encode()
     return files
 
 

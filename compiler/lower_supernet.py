@@ -25,9 +25,18 @@ from nasc.dsl.diagnostics import NascError
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def supernet_source(network: Network, layers: Sequence[RelaxedLayer], method: Method) -> str:
-    """The text of `supernet.py`, of layers that the method relaxed: the same for the same network, always."""
-    return _Supernet(network, layers, method).source()
+def supernet_source(network: Network, layers: Sequence[RelaxedLayer], method: Method, literal: bool = False) -> str:
+    """The text of `supernet.py`, of layers that the method relaxed: the same for the same network, always.
+
+    `literal`: Prunodes of two masked copies (3.2.1 of PruNet) instead of shared prefixes. Both forms have the same
+    weights under the same names. Raises `NascError` where there are no Prunodes.
+    """
+    if literal and not any(candidate.widths for layer in layers for candidate in layer.candidates):
+        raise NascError(
+            f"the SuperNet of `{network.name}` for {method.about} has no Prunodes to be literal",
+            help="leave --prunode out: it is for methods that search widths with Prunodes, such as prunet",
+        )
+    return _Supernet(network, layers, method, literal).source()
 
 
 def search_source(network: Network, method: Method, options: Options, space_hash: str) -> str:
@@ -89,8 +98,8 @@ class _Place:
 class _Supernet:
     """Writes one SuperNet."""
 
-    def __init__(self, network: Network, layers: Sequence[RelaxedLayer], method: Method) -> None:
-        self.network, self.method = network, method
+    def __init__(self, network: Network, layers: Sequence[RelaxedLayer], method: Method, literal: bool) -> None:
+        self.network, self.method, self.literal = network, method, literal
         self.name = class_name(checked(network.name, "space"), ())
         self.head = head_address(network)
         self.layers = [layer for layer in layers if not is_nothing(layer)]
@@ -108,7 +117,7 @@ class _Supernet:
             name=self.name,
             input_shape=_input_shape(self.network),
             classes=_classes(self.network),
-            about=self.method.about,
+            about=f"{self.method.about}{', with literal Prunodes' if self.literal else ''}",
             summary=self._summary(),
             imports=sorted(self.imports),
             fractions=any("Fraction(" in line for block in self.classes for line in block.forward),
@@ -146,7 +155,7 @@ class _Supernet:
             first = by_path[each.layers[0].path]
             paths = [layer.path for layer in each.layers]
             if first.width:
-                cut, constructions = generate_elastic(each, name, first)
+                cut, constructions = generate_elastic(each, name, first, self.literal)
                 generated = cut.made
                 self.imports |= cut.imports | {"Prunode"}
             else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nasc.compiler.concrete import INPUT, ConcreteLayer
+from nasc.compiler.elastic_cut import Cut
 from nasc.compiler.expr import Expr, evaluate
 from nasc.compiler.ir import Graph, Network, Node
 from nasc.compiler.methods.elastic import Elastic
@@ -16,7 +17,7 @@ from nasc.compiler.primitives.forms import elements_of
 from nasc.compiler.structure import Step, steps
 from nasc.compiler.supernet_paths import is_nothing
 from nasc.compiler.torch_classes import group
-from nasc.compiler.torch_elastic import _Cut, generate_elastic
+from nasc.compiler.torch_elastic import generate_elastic
 
 Widths = Callable[[Candidate], tuple[int, ...]]
 """The hidden widths that a Prunode computes: its small and its large one, or the one that is left."""
@@ -143,11 +144,11 @@ class _Runner:
         known: dict[str, Value] = dict.fromkeys(elastic.graph.inputs, x)
         if form == "whole":
             return [self._rest(graph, graph.nodes, known, elastic) for graph in graphs]
-        cut = _Cut(steps(elastic.graph), elastic)
+        cut = Cut(steps(elastic.graph), elastic)
         shared = {name for step in cut.shared for name in _nodes_of(step)}
         self._nodes(graphs[-1], [n for n in graphs[-1].nodes if n.name in shared], known, elastic.channels)
         if form == "sums":
-            return self._sums(elastic, graphs, shared, known, cut.crossing[0])
+            return self._sums(elastic, graphs, shared, known, cut.hidden[0])
         return [self._rest(graph, [n for n in graph.nodes if n.name not in shared], known, elastic) for graph in graphs]
 
     def _form(self, candidate: Candidate) -> Form:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nasc.compiler.concrete import ConcreteLayer
 from nasc.compiler.drop_path import with_drop_path
@@ -160,6 +161,7 @@ class ClassWriter:
     def _functions(self, i: int, j: int) -> Column:
         return "act", tuple(row[i].calls[j].function for row in self.group.rows)
 
+    @cached_property
     def _ends(self) -> dict[Column, str]:
         """The columns of the widths that come in and go out."""
         first = used_inputs(self.group.graph)[0]
@@ -171,7 +173,7 @@ class ClassWriter:
     def _collect(self) -> None:
         """Decide which columns are parameters: those that differ, and where any does, the widths in and out."""
         columns = list(self._columns())
-        ends = self._ends()
+        ends = self._ends
         if any(_varies(column) for column, _ in columns):
             present = {column for column, _ in columns}
             self.bases.update({column: name for column, name in ends.items() if column in present})
@@ -185,7 +187,7 @@ class ClassWriter:
         for column, name in self.names.items():
             value = column[1][i]
             text = value if isinstance(value, str) else repr(value)
-            arguments.append(text if name.endswith("channels") and column in self._ends() else keyword(name, text))
+            arguments.append(text if name.endswith("channels") and column in self._ends else keyword(name, text))
         return Construction(self.name, tuple(arguments))
 
     # ------------------------------------------------------------------------------------ the text

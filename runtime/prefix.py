@@ -8,7 +8,8 @@ layer norms, gates whose width follows) has no such mask: its stored tensors are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +129,29 @@ def add_prefix(x: Tensor, y: Tensor) -> Tensor:
 def prefix(x: Tensor, width: int) -> Tensor:
     """The first channels of N×C×…."""
     return x[:, :width]
+
+
+def masked(x: Tensor, width: int) -> Tensor:
+    """N×C×… with all channels but the first `width` set to zero: what takes the time of all C."""
+    kept = torch.arange(x.shape[1], device=x.device) < width
+    return x * kept.to(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
+
+
+@contextmanager
+def keep_statistics(block: nn.Module, kept: bool) -> Iterator[None]:
+    """Leave the running statistics of a block's batch norms as they are, if `kept`.
+
+    For the second of two copies that share weights: it has the same images, so the first has counted them.
+    """
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] if kept else []
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

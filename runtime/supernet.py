@@ -7,6 +7,7 @@ Inference-aware Neural Architecture Search".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from nasc.runtime.prefix import (
     PrefixLinear,
     PrefixSequential,
     add_prefix,
+    keep_statistics,
+    masked,
     prefix,
 )
 
@@ -37,6 +40,8 @@ __all__ = [
     "StochasticLayer",
     "add_prefix",
     "divisible",
+    "keep_statistics",
+    "masked",
     "prefix",
 ]
 
@@ -118,7 +123,8 @@ class StochasticLayer(nn.Module):
         scales = self._scales(alive)
         self.cost = torch.stack([weight * cost for weight, (_, cost) in zip(weights, results, strict=True)]).sum()
         terms = [weight * scale * y for weight, scale, (y, _) in zip(weights, scales, results, strict=True)]
-        return torch.stack(terms).sum(0) if len(terms) > 2 else terms[0] + terms[1]
+        # Not stacked: that would copy each of them and lose the channels-last layout.
+        return reduce(torch.add, terms)
 
     def _scales(self, alive: list[int]) -> list[float]:
         """phi for the skip and lambda for the block while both are there, else 1."""

@@ -19,7 +19,7 @@ from nasc.compiler.methods.plugins import OWN
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACES = ROOT / "spaces"
-GPUNET, DIGITS = str(SPACES / "gpunet1.nas"), str(SPACES / "digits.nas")
+GPUNET, DIGITS, FASHION = (str(SPACES / f"{name}.nas") for name in ("gpunet1", "digits", "fashion"))
 GPUNET_1 = str(SPACES / "networks" / "gpunet_1.nas")
 BAD = """nas 1
 space bad {
@@ -186,6 +186,36 @@ def test_show_lists_each_layer_and_draws(tmp_path: Path) -> None:
     from xml.etree import ElementTree
 
     assert "high.2" in "".join(ElementTree.parse(tmp_path / "d.svg").getroot().itertext())
+
+
+TWO_FORMS = """nas 1
+space s {
+  input image 4 x 8 x 8
+  output classes 3
+  stage a irb x 2         { kernel 3  hidden 8 .. 40 step 8 } -> 4
+  stage b squeeze_excite  { width 1 .. 4 }
+  head global_pool | linear
+}
+"""
+
+
+def test_show_says_which_prunodes_share_their_channels_and_why_others_do_not(tmp_path: Path) -> None:
+    (tmp_path / "s.nas").write_text(TWO_FORMS, encoding="utf-8")
+    *_, counted, why = run("show", tmp_path / "s.nas").stdout.splitlines()
+    assert counted == "Prunodes: 3, of which 2 compute their hidden channels once for both widths"
+    assert why.startswith("  squeeze_excite in b.1: each width from the start, because one step makes")
+    found = json.loads(run("show", "--format", "json", tmp_path / "s.nas").stdout)
+    rows = {row["layer"]: row["prunodes"] for row in found}
+    assert rows["a.2"] == [{"block": "irb", "shared": True, "why": None}] and rows["head"] == []
+    assert not rows["b.1"][0]["shared"] and "mixes" in rows["b.1"][0]["why"]
+
+
+def test_compile_writes_literal_prunodes(tmp_path: Path) -> None:
+    assert run("compile", FASHION, "--prunode", "literal", "-o", tmp_path / "f").exit_code == 0
+    assert "masked(h, width)" in (tmp_path / "f" / "supernet.py").read_text(encoding="utf-8")
+    fbnet = SPACES / "fbnet.nas"
+    refused = run("compile", fbnet, "--method", "fbnet", "--prunode", "literal", "-o", tmp_path / "g")
+    assert refused.exit_code == 1 and "no Prunodes" in refused.stderr
 
 
 def test_contains_answers_by_its_exit_code() -> None:

@@ -149,18 +149,18 @@ BLOCKS = {
 
 
 @cache
-def generated(stage: str) -> ModuleType:
+def generated(stage: str, literal: bool = False) -> ModuleType:
     text = in_space(f" stage s {stage if '->' in stage else stage + ' -> 6'}\n head global_pool | linear")
     network = network_of(space_of(text))
-    source = supernet_source(network, relax(network), find_method("prunet"))
+    source = supernet_source(network, relax(network), find_method("prunet"), literal)
     module = ModuleType("supernet")
     exec(compile(source, "supernet.py", "exec"), module.__dict__)
     return module
 
 
-def prunode(stage: str) -> Prunode:
+def prunode(stage: str, literal: bool = False) -> Prunode:
     torch.manual_seed(0)
-    (small,) = [value for name, value in vars(generated(stage)).items() if name == "Small"]
+    (small,) = [value for name, value in vars(generated(stage, literal)).items() if name == "Small"]
     node = next(m for m in small().modules() if isinstance(m, Prunode))
     for module in node.modules():
         if isinstance(module, nn.BatchNorm2d | PrefixBatchNorm2d):
@@ -223,6 +223,70 @@ def test_gradients_are_those_of_two_masked_copies(name: str) -> None:
     assert ours.keys() == theirs.keys()
     for parameter, gradient in ours.items():
         torch.testing.assert_close(gradient, theirs[parameter], rtol=1e-8, atol=1e-8)
+
+
+PAIRS = [(8, 16), (8, 40), (16, 32), (24, 40), (32, 40)]
+
+
+def results(node: Prunode, pair: tuple[int, int], training: bool, amp: bool) -> tuple[dict[str, Tensor], Tensor]:
+    """Outputs, gradients and statistics that a step of a block leaves, and the gradient of its images."""
+    block = node.block.train(training)
+    block.zero_grad()
+    images = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    x = images.to(next(block.parameters()).dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+        outputs = block(x, pair)
+    (0.3 * outputs[0].float().square().sum() + 0.7 * outputs[1].float().sin().sum()).backward()
+    found = {f"output {width}": output.detach() for width, output in zip(pair, outputs, strict=True)}
+    found |= {f"gradient {n}": p.grad.clone() for n, p in block.named_parameters() if p.grad is not None}
+    statistics = {n: b.clone() for n, b in block.named_buffers() if not n.endswith("num_batches_tracked")}
+    found |= {f"statistics {n}": b for n, b in statistics.items()}
+    assert x.grad is not None
+    return found, x.grad
+
+
+def first_channels(name: str, tensor: Tensor, width: int) -> Tensor:
+    """What both forms have of a tensor: hidden statistics beyond the large width are those of masked channels."""
+    return tensor[:width] if name.startswith("statistics") and tensor.shape == (40,) else tensor
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("training", [False, True])
+def test_the_literal_form_is_two_masked_copies_of_the_same(name: str, pair: tuple[int, int], training: bool) -> None:
+    shared, literal = prunode(BLOCKS[name]), prunode(BLOCKS[name], literal=True)
+    literal.load_state_dict(shared.state_dict())
+    ours, into = results(shared.double(), pair, training, amp=False)
+    theirs, into_theirs = results(literal.double(), pair, training, amp=False)
+    assert ours.keys() == theirs.keys() and any(key.startswith("statistics") for key in ours)
+    for key, tensor in ours.items():
+        expected = first_channels(key, theirs[key], pair[1])
+        torch.testing.assert_close(first_channels(key, tensor, pair[1]), expected, rtol=1e-8, atol=1e-8, msg=key)
+    torch.testing.assert_close(into, into_theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("pair", [(8, 40), (16, 32)])
+def test_the_literal_form_agrees_in_mixed_precision(name: str, pair: tuple[int, int]) -> None:
+    """To what bfloat16, of 8 bits, lets one expect: the two sum in another order."""
+    shared, literal = prunode(BLOCKS[name]), prunode(BLOCKS[name], literal=True)
+    literal.load_state_dict(shared.state_dict())
+    ours, _ = results(shared, pair, training=True, amp=True)
+    theirs, _ = results(literal, pair, training=True, amp=True)
+    for key, tensor in ours.items():
+        mine, other = (first_channels(key, each, pair[1]).double() for each in (tensor, theirs[key]))
+        assert (mine - other).norm() <= 0.1 * other.norm() + 1e-6, key
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_literal_form_computes_all_channels_for_each_width(name: str) -> None:
+    """Else it would be no measure of what PruNet's own Prunode costs."""
+    node, seen = prunode(BLOCKS[name], literal=True), []
+    for module in node.modules():
+        if isinstance(module, PrefixBatchNorm2d):
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    node.block(torch.randn(2, 4, 8, 8), (8, 16))
+    assert seen and set(seen) <= {40} and len(seen) % 2 == 0
 
 
 @pytest.mark.parametrize("name", ["irb", "irb_gated", "fused"])

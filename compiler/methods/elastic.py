@@ -57,17 +57,26 @@ class Elastic:
 
     @cached_property
     def nested(self) -> bool:
-        """Are the hidden channels of a smaller width, before anything mixes them, the first ones of a larger width?"""
-        return all(formula == WIDTH for formula in self.channels.values()) and all(map(self._nests, self.graph.nodes))
+        """Are the cut channels of a smaller width the first ones of a larger, all of them: may masks stand for cuts?"""
+        followed = all(formula == WIDTH for formula in self.channels.values())
+        return followed and not any(map(self.obstacle, self.graph.nodes))
 
-    def _nests(self, node: Node) -> bool:
+    def obstacle(self, node: Node) -> str | None:
+        """Why what a node gives at a smaller width is not the first channels of the same at a larger; else None."""
         if not any(name in self.channels for name in (node.name, *node.inputs)):
-            return True
+            return None
+        formula = self.channels.get(node.name, WIDTH)
+        if formula != WIDTH:
+            return f"`{node.name}` has {formula} channels"
         if node.op == "slice":
-            return node.attributes["start"] == 0 and self.attributes.get((node.name, "stop")) == WIDTH
+            first = node.attributes["start"] == 0 and self.attributes.get((node.name, "stop")) == WIDTH
+            return None if first else f"`{node.name}` takes channels whose place follows the width"
         if node.op == "conv2d":
-            return bool(node.attributes["groups"] == 1) or self.is_depthwise(node)
-        return node.op not in ("shuffle", *_JOINS)
+            whole = bool(node.attributes["groups"] == 1) or self.is_depthwise(node)
+            return None if whole else f"`{node.name}` convolves in groups, which are others at each width"
+        if node.op == "shuffle":
+            return f"`{node.name}` shuffles the hidden channels"
+        return f"`{node.name}` joins hidden channels to others" if node.op in _JOINS else None
 
     def is_depthwise(self, node: Node) -> bool:
         """Does a convolution have one filter for each channel that comes in, whatever the width?"""
