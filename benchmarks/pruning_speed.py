@@ -64,7 +64,7 @@ VARIANTS: dict[str, type[Prunet]] = {"unpruned": Unpruned, "masks": MasksOnly, "
 
 @dataclass
 class Row:
-    """One search: its epochs' seconds, and how many candidates each epoch began with."""
+    """One search: its epochs' seconds, and the candidates and the mean of the large masks that each began with."""
 
     run: SearchRun
     seconds: list[float] = field(default_factory=list)

@@ -1,8 +1,8 @@
 """What a Prunode costs: against one block of full width, and gpunet1's whole SuperNet against other forms of it.
 
 Run: `python benchmarks/prunode_cost.py` (about a quarter of an hour; `--only blocks`, `--only steps`). Training mode,
-one thread. Images are smaller than the space's 288 x 288, at which the literal form keeps 5 GiB an image; `--size 288`
-takes what that takes.
+one thread. Images are smaller than the space's 288 x 288, at which the literal form keeps 2 GiB an image and a process
+that runs all forms in turn grows to about three times that; `--size 288 --batch 1` measures those.
 
 blocks  Each block under search in gpunet1, alone: a Prunode's forward and backward pass with the masks that a search
         starts with ("full": half and all of the hidden width), with masks that have halved ("half": a quarter and

@@ -26,6 +26,9 @@ PREFIXED = {
 _MODULES = frozenset({"PrefixConv2d", "PrefixLinear"})
 """Those that can be told how many channels to give."""
 
+_ZERO_FROM_ZERO = frozenset({"relu", "relu6", "swish", "hard_swish", "global_pool", "avg_pool", "add"})
+_WEIGHTED = frozenset({"conv2d", "linear"})
+
 Told = tuple[Size | None, Size | None]
 """The number of channels that a module must give and that of its groups; None for what it was made with."""
 
@@ -59,8 +62,22 @@ class Cut:
 
     @property
     def maskable(self) -> bool:
-        """Is the block at a smaller width the largest one with hidden channels masked to zero where they cross over?"""
-        return self.divides and self.elastic.nested and not any(map(self.slice, self.shared))
+        """Is the block at a smaller width the largest one with hidden channels masked to zero where they cross over?
+
+        It is while whatever mixes channels after that, a convolution or product of matrices, reads masked ones only.
+        """
+        if not (self.divides and self.elastic.nested) or any(map(self.slice, self.shared)):
+            return False
+        shared = {owner for step in self.shared for owner in (step.value, *step.owners)}
+        zero = set(self.hidden)
+        for node in self.elastic.graph.nodes:
+            if node.name in shared or not (cut := [name for name in node.inputs if name in self.elastic.channels]):
+                continue
+            if node.op == "mul" and zero & set(cut) or (node.op in _ZERO_FROM_ZERO and zero >= set(cut)):
+                zero.add(node.name)
+            elif self._mixer(node.name) is not None and not (node.op in _WEIGHTED and zero >= set(cut)):
+                return False
+        return True
 
     @property
     def obstacle(self) -> str | None:

@@ -3,7 +3,8 @@
 Where smaller widths are prefixes of larger ones up to the operator that mixes the hidden channels, what comes before it
 is computed once, for the largest width asked for, and the rest for each width. Any other block is computed for each
 width from its input. The literal form of PruNet (3.2.1), for comparison, computes a copy of the whole block for each
-width, with the hidden channels behind it masked to zero.
+width, with the hidden channels behind it masked to zero. In both forms running statistics of what is shared count the
+images once.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def generate_elastic(
 ) -> tuple[ElasticClass, list[Construction]]:
     """The class of a group of candidates with a searched width; `candidate` is the first of them.
 
-    `literal`: a masked copy of the block for each width, where masks can stand for widths.
+    `literal`: a copy of the block for each width, masked where masks can stand for widths.
     """
     assert candidate.elastic is not None
     cut = Cut(each.steps, candidate.elastic)
@@ -93,7 +94,7 @@ class _ElasticForward:
         self.literal = literal
 
     def lines(self) -> list[str]:
-        if not self.cut.divides or (self.literal and not self.cut.maskable):
+        if not self.cut.divides:
             return self._whole()
         (hidden,) = self.cut.hidden
         return self._copies(hidden) if self.literal else [*self._before(hidden, "widths[-1]"), *self._finishing(hidden)]
@@ -106,13 +107,15 @@ class _ElasticForward:
         return [*lines[:-1], lines[-1].replace("return ", f"{', '.join(['h', *self._sides()])} = ", 1)]
 
     def _copies(self, hidden: str) -> list[str]:
-        """The whole block for each width."""
+        """The whole block for each width: masked, or cut where masks would be another network."""
+        masks = self.cut.maskable
+        given = self._given("masked(h, width)" if masks else "h")
         return [
             f"{_INDENT}outputs = []",
-            f"{_INDENT}for i, width in enumerate(widths):",
-            f"{_INDENT}    with keep_statistics(self, i > 0):",
-            *(f"{_INDENT}{line}" for line in self._before(hidden, _ALL)),
-            f"{_INDENT}    outputs.append(self.finish({self._given('masked(h, width)')}))",
+            f"{_INDENT}for width in widths:",
+            f"{_INDENT}    with keep_statistics(self, width < widths[-1]):",
+            *(f"{_INDENT}{line}" for line in self._before(hidden, _ALL if masks else "width")),
+            f"{_INDENT}    outputs.append(self.finish({given}))",
             f"{_INDENT}return outputs",
             "",
             *self._finish(hidden),
@@ -152,9 +155,12 @@ class _ElasticForward:
 
     def _finish(self, hidden: str) -> list[str]:
         names = {**self._given_names(), hidden: "h"}
-        about = "From the first hidden channels `h` to the output."
-        if self.literal:
-            about = "From the hidden channels `h`, masked, to the output."
+        which = (
+            "the hidden channels `h`, masked,"
+            if self.literal and self.cut.maskable
+            else "the first hidden channels `h`"
+        )
+        about = f"From {which} to the output."
         return [
             *self._signature("h", about),
             *forward_lines(self.cut.rest, self._write("h.shape[1]"), names, self.cut.output),

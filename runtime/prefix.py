@@ -141,7 +141,7 @@ def masked(x: Tensor, width: int) -> Tensor:
 def keep_statistics(block: nn.Module, kept: bool) -> Iterator[None]:
     """Leave the running statistics of a block's batch norms as they are, if `kept`.
 
-    For the second of two copies that share weights: it has the same images, so the first has counted them.
+    For one of two copies that share weights: they have the same images, which count once.
     """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] if kept else []
     momenta = [norm.momentum for norm in norms]

@@ -158,6 +158,18 @@ def _setting_options(warmup: bool) -> list[click.Parameter]:
             show_default=True,
             help="Mixed precision; auto: on a GPU.",
         ),
+        click.Option(
+            ["--channels-last"],
+            type=click.Choice(["auto", "on", "off"]),
+            default="auto",
+            show_default=True,
+            help="Keep a SuperNet's images channels last; auto: on a CPU without mixed precision.",
+        ),
+        click.Option(
+            ["--checkpoint-activations"],
+            is_flag=True,
+            help="Save memory: the backward pass computes a SuperNet's blocks again.",
+        ),
         click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads."),
         click.Option(["--workers"], type=click.IntRange(min=0), default=0, help="Processes that read images."),
         click.Option(

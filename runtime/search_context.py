@@ -17,7 +17,7 @@ from nasc.compiler.member import Member
 from nasc.compiler.methods.plugins import Method
 from nasc.dsl.loader import Module
 from nasc.runtime.data import DataSplits
-from nasc.runtime.precision import Amp
+from nasc.runtime.precision import Amp, ChannelsLast
 from nasc.runtime.progress import Progress
 from nasc.runtime.ranks import Ranks
 
@@ -56,6 +56,8 @@ class Settings(BaseModel):
     workers: int = Field(0, ge=0)
     accumulate: int = Field(1, ge=1)
     amp: Amp = "auto"
+    channels_last: ChannelsLast = "auto"
+    checkpoint_activations: bool = False
     tensorboard: bool = False
     warmup_from: Path | None = None
     data_seed: int | None = Field(None, ge=0)

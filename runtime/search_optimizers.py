@@ -15,14 +15,15 @@ def make_optimizer(settings: Optimizer, parameters: list[nn.Parameter]) -> torch
     """The optimiser of a section, such as `rmsprop { rate 0.002  decay 1e-5 }`, with every constant stated."""
     rate, decay, momentum = settings.rate, settings.decay, settings.momentum
     assert rate is not None and decay is not None and momentum is not None
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     if settings.kind == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0)
+        return torch.optim.SGD(parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0, fused=fused)
     squares, epsilon = settings.squares, settings.epsilon
     assert squares is not None and epsilon is not None
     if settings.kind == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, squares, epsilon, momentum=momentum, weight_decay=decay)
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    return kind(parameters, rate, (momentum, squares), epsilon, weight_decay=decay)
+    return kind(parameters, rate, (momentum, squares), epsilon, weight_decay=decay, fused=fused)
 
 
 def forget(optimizer: torch.optim.Optimizer, gone: set[int]) -> None:

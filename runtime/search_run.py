@@ -29,7 +29,7 @@ from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import require_labels
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
-from nasc.runtime.precision import precision_of
+from nasc.runtime.precision import layout_of, precision_of
 from nasc.runtime.progress import Progress, amount, duration
 from nasc.runtime.ranks import Ranks
 from nasc.runtime.run_identity import changed_settings, require_same_run, run_of
@@ -72,6 +72,9 @@ class SearchRun:
         self.ranks = ranks or Ranks()
         self.phases = Phases(method, data, options, settings, self.ranks)
         self.precision = precision_of(settings.amp, device)
+        self.layout = layout_of(settings.channels_last, device, self.precision)
+        for layer in method.layers.values():
+            layer.recompute = settings.checkpoint_activations
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
         self.last: dict[str, Any] = {}
@@ -196,7 +199,7 @@ class SearchRun:
         if self.data.augment and not phase.architecture:
             images = self.data.augment(images, derived_generator(seed, "augment", *own))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            logits = self.supernet(images)
+            logits = self.supernet(images.to(memory_format=self.layout))
         require_labels(logits, labels)
         labels = labels.to(self.device, non_blocking=True)
         entropy = functional.cross_entropy(logits.float(), labels)

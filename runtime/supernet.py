@@ -7,11 +7,14 @@ Inference-aware Neural Architecture Search".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from nasc.compiler.expr import make_divisible as divisible
 from nasc.runtime.prefix import (
@@ -64,12 +67,15 @@ class Prunode(nn.Module):
         self.costs: dict[int, float] = {}
         """The block's cost at each of its widths; until it is set, the cost is 0."""
 
-    def forward(self, x: Tensor, tau: float) -> tuple[Tensor, Tensor]:
-        """The mixed output of N×C×H×W, and the expected cost; once settled, the output and cost of that one width."""
+    def forward(self, x: Tensor, tau: float, recompute: bool = False) -> tuple[Tensor, Tensor]:
+        """The mixed output of N×C×H×W, and the expected cost; once settled, the output and cost of that one width.
+
+        `recompute`: keep nothing of the block for the backward pass, which then computes it again.
+        """
         if self.small == self.large:
-            (output,) = self.block(x, (self.small,))
+            (output,) = _outputs(self.block, recompute, x, (self.small,))
             return output, self.theta.new_tensor(self.costs.get(self.small, 0.0))
-        outputs = self.block(x, (self.small, self.large))
+        outputs = _outputs(self.block, recompute, x, (self.small, self.large))
         weights = gumbel_softmax(torch.stack([torch.zeros_like(self.theta), self.theta]), tau)
         costs = weights.new_tensor([self.costs.get(self.small, 0.0), self.costs.get(self.large, 0.0)])
         # Not a matrix product: mixed precision would round it.
@@ -101,6 +107,8 @@ class StochasticLayer(nn.Module):
         self.candidates = nn.ModuleDict({str(i): candidate for i, candidate in enumerate(candidates)})
         self.theta = nn.Parameter(torch.full((self.count + 1,), 1.0 / self.count))
         self.skip, self.skip_gone = False, False
+        self.recompute = False
+        """Whether the backward pass computes the candidates again, which then need less memory."""
         self.phi, self.lambda_, self.tau = 1.0, 1.0, 1.0
         self.costs: dict[int, float] = {}
         """The cost of each candidate that is no Prunode."""
@@ -137,9 +145,9 @@ class StochasticLayer(nn.Module):
             return x, self.theta.new_zeros(())
         candidate = self.candidates[str(number)]
         if isinstance(candidate, Prunode):
-            output, cost = candidate(x, self.tau)
+            output, cost = candidate(x, self.tau, self.recompute)
             return output, cost
-        return candidate(x), self.theta.new_tensor(self.costs.get(number, 0.0))
+        return _outputs(candidate, self.recompute, x), self.theta.new_tensor(self.costs.get(number, 0.0))
 
     def probabilities(self) -> dict[int, float]:
         """How probable each of those alive is: softmax(theta), whatever tau (the most probable after Gumbel noise)."""
@@ -193,6 +201,16 @@ class StochasticLayer(nn.Module):
     def prunodes(self) -> dict[int, Prunode]:
         """The candidates that are left and have a width under search."""
         return {int(name): module for name, module in self.candidates.items() if isinstance(module, Prunode)}
+
+
+def _outputs(block: nn.Module, recompute: bool, *inputs: Any) -> Any:
+    """What a block makes of its inputs. If `recompute`, it is computed again in the backward pass, with the same random
+    numbers; batch norm's running statistics count the first time alone."""
+    if not (recompute and torch.is_grad_enabled()):
+        return block(*inputs)
+    return checkpoint(
+        block, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), keep_statistics(block, True))
+    )
 
 
 _NOISE = torch.Generator()

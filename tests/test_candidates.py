@@ -142,19 +142,20 @@ def loaded(source: str) -> nn.Module:
 
 
 @cache
-def generated(items: str) -> tuple[str, tuple[RelaxedLayer, ...]]:
+def generated(items: str, masks: bool = False) -> tuple[str, tuple[RelaxedLayer, ...]]:
+    """`masks`: Prunodes in the literal form."""
     network = network_of(space_of(space_text(items)))
     layers = relax(network)
-    return supernet_source(network, layers, find_method("prunet")), layers
+    return supernet_source(network, layers, find_method("prunet"), literal=masks), layers
 
 
 def variant_of(layer: str) -> Variant:
     return network_of(space_of(space_text(f" stage s {layer}"))).stages[0].layers[0].variants[0]
 
 
-def supernet_of(items: str) -> nn.Module:
+def supernet_of(items: str, masks: bool = False) -> nn.Module:
     torch.manual_seed(0)
-    return loaded(generated(items)[0])
+    return loaded(generated(items, masks)[0])
 
 
 def literal(layer: str) -> nn.Module:
@@ -239,6 +240,29 @@ def test_two_widths_at_once_are_each_as_alone(name: str) -> None:
     pair = (node.widths[0], node.widths[-2])
     for together, width in zip(block(x, pair), pair, strict=True):
         torch.testing.assert_close(together, block(x, (width,))[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+@pytest.mark.parametrize("training", [False, True])
+def test_both_forms_of_a_prunode_agree(name: str, training: bool) -> None:
+    """Shared prefixes against the literal form: outputs, gradients, and the statistics of channels that are used."""
+    grid, layer = SEARCHED[name]
+    x = torch.randn(3, 4, 8, 8, dtype=torch.float64)
+    found = []
+    for masks in (False, True):
+        supernet = supernet_of(f" stage s {layer.replace('W', grid)}", masks)
+        node = next(m for m in supernet.modules() if isinstance(m, Prunode))
+        block = stirred(node.block).train(training)  # alike: the random numbers begin anew with each SuperNet
+        outputs = block(x, (node.widths[0], node.widths[-1]))
+        sum(output.sin().sum() for output in outputs).backward()
+        found.append((outputs, block))
+    (ours, shared), (theirs, literal_form) = found
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+    for (key, mine), other in zip(shared.named_parameters(), literal_form.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-8, atol=1e-8, msg=key)
+    for (key, mine), other in zip(shared.named_buffers(), literal_form.buffers(), strict=True):
+        if not key.endswith("num_batches_tracked"):
+            torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-8, msg=key)
 
 
 @pytest.mark.parametrize("name", SEARCHED)
