@@ -73,7 +73,7 @@ class Cut:
         for node in self.elastic.graph.nodes:
             if node.name in shared or not (cut := [name for name in node.inputs if name in self.elastic.channels]):
                 continue
-            if node.op == "mul" and zero & set(cut) or (node.op in _ZERO_FROM_ZERO and zero >= set(cut)):
+            if (node.op == "mul" and zero & set(cut)) or (node.op in _ZERO_FROM_ZERO and zero >= set(cut)):
                 zero.add(node.name)
             elif self._mixer(node.name) is not None and not (node.op in _WEIGHTED and zero >= set(cut)):
                 return False
