@@ -8,7 +8,8 @@ Compared are accuracies on the 10,000 test images, which neither search nor trai
 trained with four more seeds: what training alone makes differ.
 
 Prints the tables; writes results.jsonl (every training) and study.svg into the folder. Seeds can run side by side:
-`--only SEED` does the searches and trainings of one of them, after `--prepare` has measured.
+`--only SEED` does the searches and trainings of one of them (of these `--part search` or `train` alone), after
+`--prepare` has measured.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ space garments {
 }
 
 search prunet {
-  epochs 9  warmup 3  batch 64
+  epochs 9  warmup 3  batch 64  augment none
   weights rmsprop { rate 0.004  decay 1e-5 }
 }
 
@@ -54,7 +55,7 @@ target cpu { engine onnxruntime  precision fp32  batch 1 }
 """
 IMAGES = 20_000
 """Training images taken, the file's first; of these a twelfth is put aside for validation, by the seed."""
-TRAINING = ("--epochs", 3, "--batch", 64, "--rate", 0.05, "--warmup-epochs", 0.5, "--ema", 0, "--augment", "none")
+TRAINING = ("--epochs", 4, "--batch", 64, "--rate", 0.05, "--warmup-epochs", 0.5, "--ema", 0, "--augment", "none")
 WINDOW = 0.05
 """A random member's latency is this near to that of the network found, relative to it."""
 ATTEMPTS = 300_000
@@ -107,11 +108,15 @@ def take_images(folder: Path) -> None:
         (folder / name).write_bytes((source / name).read_bytes())
 
 
-def work(out: Path, seed: int, alphas: list[float], count: int) -> None:
-    """All of a seed: its searches, then its trainings."""
-    sweep = out / f"search_{seed}"
-    options = ("--alpha", ",".join(map(str, alphas)), "--seed", seed, "--threads", 1, "--resume", "--out", sweep)
-    nasc("search", out / "space", "--data", data(out), "--table", out / "latency.db", *options)
+def search(out: Path, seed: int, alphas: list[float]) -> None:
+    """All searches of a seed, from one warm-up."""
+    options = ("--alpha", ",".join(map(str, alphas)), "--seed", seed, "--threads", 1, "--resume")
+    where = ("--data", data(out), "--table", out / "latency.db", "--out", out / f"search_{seed}")
+    nasc("search", out / "space", *where, *options)
+
+
+def train_all(out: Path, seed: int, alphas: list[float], count: int) -> None:
+    """All trainings of a seed, whose searches have ended."""
     for alpha, latency, network in found(out, seed):
         folder = out / f"trained_{seed}" / f"alpha_{alpha:g}"
         train(out, folder / "found", network, seed)
@@ -287,17 +292,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.2, 1.0, 4.0])
-    parser.add_argument("--members", type=int, default=4, help="random members for each network found  [default: 4]")
-    parser.add_argument("--prepare", action="store_true", help="measure alone")
+    parser.add_argument("--members", type=int, default=5, help="random members for each network found  [default: 5]")
+    parser.add_argument("--prepare", action="store_true", help="compile and measure, no more")
     parser.add_argument("--only", type=int, help="do this seed's part alone, so that seeds can run side by side")
+    parser.add_argument("--part", choices=["search", "train"], help="of each seed do this alone")
     given = parser.parse_args()
     if given.only is None:
         prepare(given.out)
     if given.prepare:
         return
     for seed in given.seeds if given.only is None else [given.only]:
-        work(given.out, seed, given.alphas, given.members)
-    if given.only is None:
+        if given.part != "train":
+            search(given.out, seed, given.alphas)
+        if given.part != "search":
+            train_all(given.out, seed, given.alphas, given.members)
+    if given.only is None and given.part is None:
         report(given.out, list(results(given.out, given.seeds, given.alphas, given.members)))
 
 

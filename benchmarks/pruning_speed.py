@@ -1,15 +1,15 @@
 """What pruning saves: the epochs of a PruNet search after warm-up, pruned against unpruned.
 
-Run: `python benchmarks/pruning_speed.py` (about ten minutes on one core). Searches of `spaces/fashion.nas` (nine layers
-of four blocks each) on some Fashion-MNIST images, by MACs. From one warm-up for each seed go on, epoch by epoch in turn
-so that other work on the machine meets all of them alike:
+Run: `python benchmarks/pruning_speed.py` (about ten minutes on one core; `--images 512` for twice the steps). Searches
+of `spaces/fashion.nas` (nine layers of four blocks each) on some Fashion-MNIST images, by MACs. From one warm-up for
+each seed go on, epoch by epoch in turn so that other work on the machine meets all of them alike:
 
   unpruned   masks stay where they start and no block is removed
   masks      masks move (Algorithm 1), no block is removed
   constant   masks move, blocks fall below a constant threshold: the first of the linear one, as in the paper's B.1
   linear     as the method is: the threshold rises from 0.15 to 0.55 (eq. 6)
 
-All have the same SuperNet, in which a Prunode computes its hidden channels once. Seconds are CPU time of one thread.
+All have the same SuperNet, whose Prunodes compute their hidden channels once. Seconds are CPU time of one thread.
 """
 
 from __future__ import annotations

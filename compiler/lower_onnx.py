@@ -33,7 +33,7 @@ def block_onnx(
 
     `weights` is the state dict of the graph's module (by default drawn from `seed`). With `fold`, a normalisation that
     follows a convolution or linear layer alone is merged into it, as inference engines do.
-    Raises `NascError` for a precision other than fp32 and fp16, for open sizes, and for weights that do not fit.
+    Raises `NascError` for a precision other than fp32, fp16 and bf16, for open sizes, and for weights that do not fit.
     """
     _check_precision(precision)
     check_concrete(graph, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -14,12 +15,15 @@ from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.forms import channels_of
 from nasc.compiler.weights import Array
 
-OPSET = 20
-IR_VERSION = 9
 DTYPES: dict[str, tuple[int, Any]] = {
     "fp32": (TensorProto.FLOAT, np.float32),
     "fp16": (TensorProto.FLOAT16, np.float16),
+    "bf16": (TensorProto.BFLOAT16, ml_dtypes.bfloat16),
 }
+"""The element type of weights, inputs, outputs and all between them: a model holds no other floating-point type, but
+for the scales of `Resize`, which ONNX wants in 32 bits."""
+VERSIONS = {"fp32": (20, 9), "fp16": (20, 9), "bf16": (22, 10)}
+"""Operator set and IR version: old ones, which most runtimes read; convolutions take bfloat16 from operator set 22."""
 
 Weights = Mapping[str, Mapping[str, tuple[str, Array]]]
 """For each node, its tensors by name: what the initializer is called, and the array."""
@@ -30,6 +34,7 @@ class GraphBuilder:
 
     def __init__(self, precision: str) -> None:
         self.element, self.dtype = DTYPES[precision]
+        self.opset, self.ir_version = VERSIONS[precision]
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self.constants: dict[tuple[str, tuple[float, ...], tuple[int, ...]], str] = {}
@@ -48,6 +53,9 @@ class GraphBuilder:
         return names[graph.output]
 
     def add(self, op: str, operands: Sequence[str], **attributes: Any) -> str:
+        if op == "HardSwish" and self.element == TensorProto.BFLOAT16:
+            # What ONNX defines it as: TensorRT's parser takes HardSwish in 32 and 16 bits, but not in bfloat16.
+            return self.add("Mul", [operands[0], self.add("HardSigmoid", operands, alpha=1 / 6, beta=0.5)])
         self.made += 1
         name = self.scope if self.made == 1 else f"{self.scope}/{self.made}"
         inputs = list(operands)
@@ -80,7 +88,7 @@ class GraphBuilder:
         return self.constants[key]
 
     def _initializer(self, name: str, array: Array) -> None:
-        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        kind = self.element if array.dtype == self.dtype else helper.np_dtype_to_tensor_dtype(array.dtype)
         self.initializers[name] = helper.make_tensor(name, kind, array.shape, array.tobytes(), raw=True)
 
     def model(
@@ -96,8 +104,8 @@ class GraphBuilder:
             [self._info(n, tensor, batch) for n, (_, tensor) in outputs.items()],
             list(self.initializers.values()),
         )
-        opsets = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nasc")
+        opsets = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=self.ir_version, producer_name="nasc")
 
     def _without_identities(self, renamed: dict[str, str], inputs: Mapping[str, Tensor]) -> list[onnx.NodeProto]:
         """The nodes with each output's value made under the output's name, unless it is an input or goes out twice."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -141,17 +142,18 @@ def masked(x: Tensor, width: int) -> Tensor:
 def keep_statistics(block: nn.Module, kept: bool) -> Iterator[None]:
     """Leave the running statistics of a block's batch norms as they are, if `kept`.
 
-    For one of two copies that share weights: they have the same images, which count once.
+    For one of two copies that share weights, or the second of two passes: they have the same images, which
+    count once.
     """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] if kept else []
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, deepcopy(norm.num_batches_tracked)) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -20,7 +20,7 @@ from nasc.compiler.specialise import specialise
 from nasc.dsl.diagnostics import DiagnosticError
 from tests.spaces import NETWORKS, SPACES, elaborated, module_of
 
-MEMBERS = 3
+MEMBERS = 1
 """Members drawn of a space that cannot be compiled as a whole; their blocks stand for the space's."""
 CHANNEL_COUNTS = {("slice", "start"), ("slice", "stop")}
 NOT_MODELLED = {"bn": {"momentum"}, "dropout": {"rate"}}

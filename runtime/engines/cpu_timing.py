@@ -1,6 +1,6 @@
 """What engines on one CPU core share: one thread, pinned, models interleaved with a canary and an Identity.
 
-An engine says how a model becomes something to run (`Bind`); all else, and so what a latency means, is the same for all.
+An engine says how a model becomes something to run (`Bind`); what a latency means is the same for all.
 """
 
 from __future__ import annotations

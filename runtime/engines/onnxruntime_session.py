@@ -13,12 +13,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from nasc.runtime.engines.cpu_timing import TooSlow
+
 if TYPE_CHECKING:
     import numpy as np
-
-
-class TooSlow(Exception):
-    """One run took longer than a point may."""
 
 
 def bind(model: bytes) -> tuple[Callable[[], object], Callable[[float], float]]:
