@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 import onnx
 
 from nasc.compiler.concrete import INPUT, ConcreteNetwork, check_concrete, concrete
+from nasc.compiler.fold import without_norms
 from nasc.compiler.ir import Graph, Network
 from nasc.compiler.onnx_builder import DTYPES, GraphBuilder
 from nasc.compiler.primitives import PRIMITIVES
@@ -93,21 +93,11 @@ def _by_node(graph: Graph, paths: Mapping[str, str], weights: Mapping[str, Array
 
 def _folded(graph: Graph, tensors: Tensors) -> Graph:
     """The graph without each batch normalisation whose source takes it over; changes `tensors` accordingly."""
-    uses = Counter([graph.output, *(name for node in graph.nodes for name in node.inputs)])
-    sources = {node.name: node for node in graph.nodes}
-    renamed: dict[str, str] = {}
-    for node in graph.nodes:
-        source = sources.get(node.inputs[0])
-        if node.op != "bn" or source is None or source.op not in ("conv2d", "linear") or uses[source.name] != 1:
-            continue
-        tensors[source.name] = _merged(tensors[source.name], tensors[node.name], float(node.attributes["eps"]))
-        renamed[node.name] = source.name
-    nodes = tuple(
-        node.model_copy(update={"inputs": tuple(renamed.get(n, n) for n in node.inputs)})
-        for node in graph.nodes
-        if node.name not in renamed
-    )
-    return Graph.model_construct(inputs=graph.inputs, nodes=nodes, output=renamed.get(graph.output, graph.output))
+    folded, taken = without_norms(graph)
+    norms = {node.name: node for node in graph.nodes if node.name in taken}
+    for norm, source in taken.items():
+        tensors[source] = _merged(tensors[source], tensors[norm], float(norms[norm].attributes["eps"]))
+    return folded
 
 
 def _merged(

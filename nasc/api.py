@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasc.bounds import COUNTS, TIMES, parse_bounds
 from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.dsl.diagnostics import Diagnostic, DiagnosticError, NascError
+from nasc.runtime.bounds import COUNTS, TIMES, parse_bounds
 
 if TYPE_CHECKING:
     from nasc.compiler.compile import CompileResult

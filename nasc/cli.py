@@ -25,6 +25,7 @@ COMMANDS = {
     "compile": "Write a SuperNet and its search module, or one network as code.",
     "plan": "Say what a search will take: memory, time, and which batch fits.",
     "profile": "Measure the blocks of a compiled folder.",
+    "table": "Show, export, import, merge and compare latency tables.",
     "search": "Run the search module of a compiled folder.",
     "train": "Train one network from scratch.",
     "eval": "Measure the accuracy of a trained network.",

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from nasc.api import Space
-from nasc.bounds import Bounds
 from nasc.compiler.build_manifest import manifest_of
 from nasc.compiler.compile import compile_file
 from nasc.compiler.manifest import Target
@@ -27,6 +26,7 @@ from nasc.compiler.opened import space_of
 from nasc.compiler.sample import sample_members
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.bounds import Bounds
 from nasc.runtime.engines import make_engine
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.member_latency import MemberLatency

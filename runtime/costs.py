@@ -21,7 +21,7 @@ from nasc.compiler.primitives import PRIMITIVES
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment
 from nasc.runtime.measurement import Measurement
-from nasc.runtime.progress import shown
+from nasc.runtime.progress import amount, shown
 from nasc.runtime.table import LatencyTable, Point, point_text
 
 UNITS: dict[Cost, str] = {"latency": "µs", "macs": "MACs", "params": "parameters"}
@@ -57,6 +57,30 @@ class Costs:
     def digest(self) -> str:
         """What tells these numbers from others, such as those of a table that was measured anew."""
         return digest_of([self.fixed, *(cost for widths in self.blocks.values() for cost in widths.values())])
+
+
+def require_target(costs: Costs, layers: Sequence[RelaxedLayer], target: float) -> str | None:
+    """Raise `NascError` where no network is as cheap as `target`. What to say where all are cheaper, else None."""
+    least, most = reach(costs, layers)
+    if least > target:
+        raise NascError(
+            f"no network of this space costs {amount(target)} {costs.unit} or less: the cheapest {amount(least)}",
+            help="raise the target, or give the space smaller widths, cheaper blocks or layers that may be dropped",
+        )
+    if most < target:
+        return f"every network of this space meets {amount(target)} {costs.unit}: the dearest costs {amount(most)}"
+    return None
+
+
+def reach(costs: Costs, layers: Sequence[RelaxedLayer]) -> tuple[float, float]:
+    """The costs of the cheapest and the dearest network."""
+    least = most = costs.fixed
+    for layer in layers:
+        found = [c for i in range(len(layer.candidates)) for c in costs.blocks.get((layer.address, i), {}).values()]
+        if found:
+            least += 0.0 if layer.skippable else min(found)
+            most += max(found)
+    return least, most
 
 
 def digest_of(costs: Sequence[float]) -> str:

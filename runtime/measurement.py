@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -43,12 +44,18 @@ class Measurement(BaseModel):
     quality: Quality | None = None
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     error: str | None = None
-    timestamp: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    timestamp: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     @property
     def usable(self) -> bool:
         """Is there a latency?"""
         return self.status in ("ok", "empty") and self.median is not None
+
+    @property
+    def measured_at(self) -> datetime:
+        """When this was measured. Raises `ValueError` for a timestamp that is none."""
+        moment = datetime.fromisoformat(self.timestamp)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     @property
     def standard_error(self) -> float:
@@ -64,6 +71,14 @@ class Measurement(BaseModel):
     def empty(cls) -> Measurement:
         """The row of a block of which nothing is left."""
         return cls(status="empty", minimum=0.0, median=0.0, mad=0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A latency that was computed, not measured, and its standard error; microseconds."""
+
+    median: float
+    error: float
 
 
 def median_absolute_deviation(values: Sequence[float]) -> float:

@@ -54,10 +54,10 @@ def module_of(network: Network, drop_path: float = 0.0) -> nn.Module:
     """An instance of the `model.py` of a one-member network, with freshly initialised weights."""
     from nasc.compiler.lower_torch import model_source
 
-    return _imported(model_source(network, drop_path), class_name(network.name, ()))
+    return imported(model_source(network, drop_path), class_name(network.name, ()))
 
 
-def _imported(source: str, name: str) -> nn.Module:
+def imported(source: str, name: str) -> nn.Module:
     """An instance of a class of generated code; of the `.nas` file it holds but checked names and numbers."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.py")

@@ -14,6 +14,7 @@ import click
 from nasc.compiler.methods.option_text import read_option
 from nasc.compiler.methods.plugins import find_method
 from nasc.dsl.diagnostics import DiagnosticError, NascError
+from nasc.runtime.bounds import COUNTS, TIMES, parse_amount
 from nasc.runtime.progress import amount, shown
 from nasc.runtime.ranks import is_first
 from nasc.runtime.search_context import Job, SearchResult, Settings
@@ -117,6 +118,13 @@ def _section_options(names: list[str]) -> list[click.Parameter]:
         ),
         "seed": click.Option(["--seed"], type=_Numbers(int)),
     }
+    if "target" in names:
+        found["target"] = click.Option(
+            ["target", "--target", "--target-latency"],
+            metavar="COST",
+            help="The most that the found network may cost, such as 700us (then latency is searched for), or 25M with "
+            "--cost macs: the search finds its own alpha.",
+        )
     every = click.Option(
         ["--set", "sets"],
         multiple=True,
@@ -216,11 +224,27 @@ def _changes(job: Job, given: dict[str, Any], trial: bool) -> dict[str, Any]:
     """Options of the section that are said otherwise at the command line."""
     changes = dict(read_option(text, find_method(job.method).options) for text in given.pop("sets"))
     changes |= {name.rstrip("_"): value for name, value in given.items() if value is not None}
+    if isinstance(changes.get("target"), str):
+        cost = str(changes.get("cost") or job.options.get("cost", "latency"))
+        changes |= _target(changes["target"], cost, said="cost" in changes)
     if trial:
         names = _option_names(find_method(job.method).options)
         short = {name: value for name, value in (("epochs", 1), ("warmup", 0)) if name in names}
         changes = {"batch": TRIAL_BATCH, **changes, **short}
     return changes
+
+
+def _target(text: str, cost: str, said: bool) -> dict[str, Any]:
+    """The target in the unit of its cost. A time is a latency; MACs and parameters have none. Raises `NascError`."""
+    time = text.strip().endswith("s")
+    if time and said and cost != "latency":
+        help = "leave --cost out, or write a number such as --target 25M"
+        raise NascError(f"--target {text} is a time, and --cost is {cost}", help=help)
+    if time:
+        return {"cost": "latency", "target": parse_amount(text, TIMES)}
+    if cost == "latency":
+        raise NascError(f"--target {text} has no unit", help="write --target 700us, or say --cost macs or params")
+    return {"target": parse_amount(text, COUNTS)}
 
 
 def _report(job: Job, result: SearchResult, form: str) -> None:

@@ -142,6 +142,7 @@ class SearchRun:
             "weights_cross_entropy": sums[next(iter(sums))][1],
             "cost": self.method.expected_cost(),
             "unit": self.method.costs.unit,
+            "alpha": self.method.alpha,
             "candidates": self.method.candidates_left(),
             "events": events,
             **self.method.describe(self.epoch + 1),
@@ -185,6 +186,9 @@ class SearchRun:
         if any(parameter.grad is not None for parameter in trained):
             self.scaler.step(optimizer)
             self.scaler.update()
+        if phase.architecture:
+            epochs = self.epoch - self.options.warmup + (step + 1) / phase.steps
+            self.method.adjust(epochs / (self.options.epochs - self.options.warmup))
         if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
             self._renew(self.method.after_step(self.phases.progress(self.epoch, phase, step)))
         return torch.stack(sums).sum(0)

@@ -16,7 +16,7 @@ from nasc.compiler.member import Choices, member_from_choices
 from nasc.compiler.methods.relax import Candidate, RelaxedLayer
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.costs import Costs, formula_costs, missing_table, table_costs
+from nasc.runtime.costs import Costs, formula_costs, missing_table, require_target, table_costs
 from nasc.runtime.inherit import inherited_state, settle
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.member_latency import table_environment
@@ -43,6 +43,8 @@ def search_supernet(context: Context, method: MixtureType) -> Outcome:
     layers = context.method.relax(source.network)
     context.method.require(layers, options)
     costs = candidate_costs(context, layers, options)
+    if options.target is not None and (word := require_target(costs, layers, options.target)) is not None:
+        context.progress.line(word)
     if job.supernet is None:
         raise NascError("search.py names no SuperNet", help="compile the space again")
     supernet = job.supernet()

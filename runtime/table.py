@@ -9,23 +9,41 @@ value that is read is checked.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from nasc.compiler.expr import Rational, exact
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.measurement import Estimate, Measurement
+from nasc.runtime.owners import is_gone
 from nasc.runtime.table_file import explained, open_table
 
 Point = tuple[Rational, ...]
 """The values of a block's widths, in the order of its manifest entry."""
 
+Claim = Literal["granted", "held", "done"]
+"""Whether a claim was granted, is held by another run, or was not needed, as there is a row by now."""
+
 _COLUMNS = tuple(Measurement.model_fields)
+_KEY = "block_hash = ? AND env_id = ? AND point = ?"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A point that a run is to measure, and the timestamp of the row that it is to replace, if there is one."""
+
+    entry_key: str
+    point: Point
+    replaces: str | None = None
 
 
 def point_text(point: Iterable[Rational]) -> str:
@@ -46,6 +64,17 @@ def _fraction(text: str) -> Rational:
     if not slash or len(text) > 200 or not int(denominator):
         raise ValueError(f"not a fraction: {text[:100]}")
     return exact(Fraction(int(numerator), int(denominator)))
+
+
+def is_wanted(row: Measurement | None, *, retry_failed: bool = False, stale_before: datetime | None = None) -> bool:
+    """Is a point to be measured, whose row this is?
+
+    Where it has none; with `retry_failed` where the row has no latency; and where it is older than `stale_before`.
+    Raises `ValueError` for a timestamp that is none.
+    """
+    if row is None or (retry_failed and not row.usable):
+        return True
+    return stale_before is not None and row.measured_at < stale_before
 
 
 class LatencyTable:
@@ -82,17 +111,38 @@ class LatencyTable:
         measurement: Measurement,
         block_json: str = "{}",
     ) -> None:
-        """Add a measurement, or replace the one that stands under this key. `block_json` is the block's graph."""
+        """Add a measurement, or replace the one that stands under this key. `block_json` is the block's graph.
+
+        Who claimed the point holds it no longer, and an estimate of it goes.
+        """
         row = measurement.model_dump()
-        names = ("block_hash", "env_id", "point", *_COLUMNS)
-        values = (entry_key, environment.env_id, point_text(point), *(row[c] for c in _COLUMNS))
+        key = (entry_key, environment.env_id, point_text(point))
         with explained(self.path), self._db:
-            self._db.execute("INSERT OR IGNORE INTO block VALUES (?, ?)", (entry_key, block_json))
+            self._put_block(entry_key, block_json, environment)
+            self._insert("measurement", ("block_hash", "env_id", "point", *_COLUMNS), (*key, *row.values()))
+            self._db.execute(f"DELETE FROM claim WHERE {_KEY}", key)
+            self._db.execute(f"DELETE FROM estimate WHERE {_KEY}", key)
+
+    def put_estimate(
+        self,
+        entry_key: str,
+        point: Sequence[Rational],
+        environment: Environment,
+        estimate: Estimate,
+        block_json: str = "{}",
+    ) -> None:
+        """Add an estimate, or replace the one that stands under this key. Beside a latency measured it says nothing."""
+        values = (entry_key, environment.env_id, point_text(point), estimate.median, estimate.error)
+        with explained(self.path), self._db:
+            self._put_block(entry_key, block_json, environment)
+            self._insert("estimate", ("block_hash", "env_id", "point", "median", "error"), values)
+
+    def set_calibration(self, environment: Environment, calibration: Mapping[str, Any]) -> None:
+        """Record how sums of this environment's latencies relate to whole networks, as JSON."""
+        text = json.dumps(calibration, sort_keys=True, allow_nan=False)
+        with explained(self.path), self._db:
             self._put_environment(environment)
-            self._db.execute(
-                f"INSERT OR REPLACE INTO measurement ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-                values,
-            )
+            self._insert("calibration", ("env_id", "canonical_json"), (environment.env_id, text))
 
     def set_reference(self, environment: Environment, canary_us: float) -> None:
         """Record the canary time that latencies of this environment are relative to, unless there is one."""
@@ -102,6 +152,14 @@ class LatencyTable:
                 "UPDATE env SET reference_us = ? WHERE env_id = ? AND reference_us IS NULL",
                 (canary_us, environment.env_id),
             )
+
+    def _put_block(self, entry_key: str, block_json: str, environment: Environment) -> None:
+        self._db.execute("INSERT OR IGNORE INTO block VALUES (?, ?)", (entry_key, block_json))
+        self._put_environment(environment)
+
+    def _insert(self, name: str, columns: Sequence[str], values: Sequence[object]) -> None:
+        marks = ", ".join("?" * len(columns))
+        self._db.execute(f"INSERT OR REPLACE INTO {name} ({', '.join(columns)}) VALUES ({marks})", values)
 
     def _put_environment(self, environment: Environment) -> None:
         e = environment
@@ -113,13 +171,51 @@ class LatencyTable:
             ),
         )
 
+    # --------------------------------------------------------------------------------------------- claiming
+
+    def claim(self, wanted: Sequence[Wanted], environment: Environment, owner: str, seconds: float) -> list[Claim]:
+        """Reserve points for one run, `owner` (see `nasc.runtime.owners`), and say which of them it got.
+
+        A claim ends with the row (`put`), with `release`, after `seconds`, and with the process that made it.
+        """
+        now = time.time()
+        with explained(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._drop_dead_claims(now)
+            return [self._claim(each, environment.env_id, owner, now + seconds) for each in wanted]
+
+    def _claim(self, wanted: Wanted, env_id: str, owner: str, until: float) -> Claim:
+        key = (wanted.entry_key, env_id, point_text(wanted.point))
+        row = self._db.execute(f"SELECT timestamp FROM measurement WHERE {_KEY}", key).fetchone()
+        if row is not None and row[0] != wanted.replaces:
+            return "done"
+        claimed = self._db.execute("INSERT OR IGNORE INTO claim VALUES (?, ?, ?, ?, ?)", (*key, owner, until))
+        return "granted" if claimed.rowcount else "held"
+
+    def _drop_dead_claims(self, now: float) -> None:
+        self._db.execute("DELETE FROM claim WHERE until < ?", (now,))
+        owners = [owner for (owner,) in self._db.execute("SELECT DISTINCT owner FROM claim")]
+        self._db.executemany("DELETE FROM claim WHERE owner = ?", [(o,) for o in owners if is_gone(o)])
+
+    def renew(self, owner: str, seconds: float) -> None:
+        """Let all claims of a run last for `seconds` from now."""
+        with explained(self.path), self._db:
+            self._db.execute("UPDATE claim SET until = ? WHERE owner = ?", (time.time() + seconds, owner))
+
+    def release(self, owner: str) -> None:
+        """Give all claims of a run back."""
+        with explained(self.path), self._db:
+            self._db.execute("DELETE FROM claim WHERE owner = ?", (owner,))
+
+    def claims(self) -> dict[str, int]:
+        """How many points each run holds."""
+        return dict(self._query("SELECT owner, count(*) FROM claim GROUP BY owner ORDER BY owner"))
+
     # --------------------------------------------------------------------------------------------- reading
 
     def get(self, entry_key: str, point: Sequence[Rational], environment: Environment) -> Measurement | None:
         """The measurement of a block at a point, if there is one."""
-        found = self._select(
-            "block_hash = ? AND env_id = ? AND point = ?", entry_key, environment.env_id, point_text(point)
-        )
+        found = self._select(_KEY, entry_key, environment.env_id, point_text(point))
         return next((m for _, m in found), None)
 
     def points(self, entry_key: str, environment: Environment) -> dict[Point, Measurement]:
@@ -127,11 +223,51 @@ class LatencyTable:
         return dict(self._select("block_hash = ? AND env_id = ?", entry_key, environment.env_id))
 
     def missing(
-        self, entry_key: str, points: Iterable[Point], environment: Environment, *, retry_failed: bool = False
+        self,
+        entry_key: str,
+        points: Iterable[Point],
+        environment: Environment,
+        *,
+        retry_failed: bool = False,
+        stale_before: datetime | None = None,
     ) -> Iterator[Point]:
-        """Those of `points` that have no row; with `retry_failed` also those whose row has no latency."""
+        """Those of `points` that are to be measured: `is_wanted` says which."""
+        wanted = self.wanted(entry_key, points, environment, retry_failed=retry_failed, stale_before=stale_before)
+        return (each.point for each in wanted)
+
+    def wanted(
+        self,
+        entry_key: str,
+        points: Iterable[Point],
+        environment: Environment,
+        *,
+        retry_failed: bool = False,
+        stale_before: datetime | None = None,
+    ) -> Iterator[Wanted]:
+        """The points that `missing` gives, as `claim` takes them."""
         there = self.points(entry_key, environment)
-        return (p for p in points if p not in there or (retry_failed and not there[p].usable))
+        for point in points:
+            row = there.get(point)
+            with explained(self.path):
+                due = is_wanted(row, retry_failed=retry_failed, stale_before=stale_before)
+            if due:
+                yield Wanted(entry_key, point, row.timestamp if row else None)
+
+    def estimates(self, entry_key: str, environment: Environment) -> dict[Point, Estimate]:
+        """Every point of a block whose latency was estimated in this environment."""
+        sql = "SELECT point, median, error FROM estimate WHERE block_hash = ? AND env_id = ?"
+        rows = self._query(sql, entry_key, environment.env_id)
+        with explained(self.path):
+            return {parse_point(point): Estimate(_time(median), _time(error)) for point, median, error in rows}
+
+    def calibration(self, environment: Environment) -> dict[str, Any] | None:
+        """What `set_calibration` recorded, if anything."""
+        rows = self._query("SELECT canonical_json FROM calibration WHERE env_id = ?", environment.env_id)
+        with explained(self.path):
+            found = [json.loads(text) for (text,) in rows]
+            if not all(isinstance(value, dict) for value in found):
+                raise ValueError("a calibration that is no object")
+        return found[0] if found else None
 
     def reference(self, environment: Environment) -> float | None:
         """The canary time in microseconds that this environment's latencies are relative to."""
@@ -174,6 +310,12 @@ class LatencyTable:
 
 def _measurement(values: Sequence[Any]) -> Measurement:
     return Measurement.model_validate(dict(zip(_COLUMNS, values, strict=True)))
+
+
+def _time(value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"a time of {value}")
+    return value
 
 
 def _positive(value: float) -> float:

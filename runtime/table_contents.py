@@ -152,7 +152,11 @@ class _Writer:
         return {key: value for key, value in after.items() if before.get(key) != value}
 
     def _put(
-        self, name: str, columns: tuple[str, ...], rows: Mapping[Any, Any], values: Callable[[Any, Any], tuple[Any, ...]]
+        self,
+        name: str,
+        columns: tuple[str, ...],
+        rows: Mapping[Any, Any],
+        values: Callable[[Any, Any], tuple[Any, ...]],
     ) -> None:
         marks = ", ".join("?" * len(columns))
         verb = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})"

@@ -13,33 +13,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.device import Environment
 from nasc.runtime.measurement import Measurement
-from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known, graph_json
-from nasc.runtime.table_lines import (
-    SCHEMA,
-    BlockLine,
-    EnvironmentLine,
-    EstimateLine,
-    MeasurementLine,
-    SchemaLine,
-)
+from nasc.runtime.table_contents import NO_GRAPH, Contents, Key, graph_json
+from nasc.runtime.table_lines import LINE, SCHEMA, Collected, SchemaLine
 
 MAX_BYTES = 256 << 20
 MAX_LINE = 8 << 20
 MAX_ROWS = 1_000_000
 
-_LINE: TypeAdapter[EnvironmentLine | BlockLine | MeasurementLine | EstimateLine] = TypeAdapter(
-    Annotated[EnvironmentLine | BlockLine | MeasurementLine | EstimateLine, Field(discriminator="kind")]
-)
 _BLANK = frozenset(b" \t\r")
 
 
@@ -89,9 +78,16 @@ def _wrong(path: Path, number: int, why: str) -> NascError:
 # ------------------------------------------------------------------------------------------------- JSON lines
 
 
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+_FIRST = _json({"kind": "table", "schema": SCHEMA})
+
+
 def to_jsonl(contents: Contents) -> Iterator[str]:
     """A table as lines of JSON, without their ends."""
-    yield _json({"kind": "table", "schema": SCHEMA})
+    yield _FIRST
     for env_id, known in sorted(contents.environments.items()):
         line: dict[str, Any] = {"kind": "environment", "id": env_id}
         line["environment"] = known.environment.model_dump(mode="json")
@@ -114,18 +110,14 @@ def _named(key: Key) -> dict[str, Any]:
     return {"block": block, "environment": env_id, "point": json.loads(point)}
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def read_jsonl(path: Path) -> Contents:
     """What `to_jsonl` wrote. Raises `NascError` with the line for anything else."""
     lines = lines_of(path, read_bytes(path))
     _check_schema(path, *next(lines, (1, b"")))
-    collected = _Collected()
+    collected = Collected()
     for number, line in lines:
         with at_line(path, number):
-            collected.add(_LINE.validate_json(line))
+            collected.add(LINE.validate_json(line))
     return collected.contents()
 
 
@@ -134,52 +126,9 @@ def _check_schema(path: Path, number: int, line: bytes) -> None:
         SchemaLine.model_validate_json(line)
     except ValidationError:
         raise NascError(
-            f"{path}, line {number}: not the beginning of a table, which is {_json({'kind': 'table', 'schema': SCHEMA})}",
+            f"{path}, line {number}: not the first line of an exported table, {_FIRST}",
             help="`nasc table export FILE --format jsonl` writes one",
         ) from None
-
-
-class _Collected:
-    """Lines put together, each checked against those before it; raises `ValueError`."""
-
-    def __init__(self) -> None:
-        self.environments: dict[str, Known] = {}
-        self.blocks: dict[str, str] = {}
-        self.measurements: dict[Key, Measurement] = {}
-        self.estimates: dict[Key, Estimate] = {}
-
-    def contents(self) -> Contents:
-        return Contents(self.environments, self.blocks, self.measurements, self.estimates)
-
-    def add(self, line: EnvironmentLine | BlockLine | MeasurementLine | EstimateLine) -> None:
-        if isinstance(line, EnvironmentLine):
-            calibration = None if line.calibration is None else _json(line.calibration)
-            self.add_environment(line.id, Known(line.environment, line.reference_us, calibration))
-        elif isinstance(line, BlockLine):
-            _once(self.blocks, line.hash, line.json_text)
-        elif isinstance(line, MeasurementLine):
-            self._check(line.key)
-            _once(self.measurements, line.key, line.row)
-        else:
-            self._check(line.key)
-            _once(self.estimates, line.key, line.row)
-
-    def add_environment(self, env_id: str, known: Known) -> None:
-        if known.environment.env_id != env_id:
-            raise ValueError(f"the environment's id is {known.environment.env_id}, not {env_id}")
-        _once(self.environments, env_id, known)
-
-    def _check(self, key: Key) -> None:
-        if key[0] not in self.blocks:
-            raise ValueError(f"no line before it has the block {key[0]}")
-        if key[1] not in self.environments:
-            raise ValueError(f"no line before it has the environment {key[1]}")
-
-
-def _once(there: dict[Any, Any], key: object, value: object) -> None:
-    if key in there:
-        raise ValueError("the same key stands on a line before")
-    there[key] = value
 
 
 # ------------------------------------------------------------------------------------------------- CSV
@@ -188,6 +137,7 @@ _DEVICE = {"device": "model", "device_kind": "kind", "cores": "cores", "features
 _SETTINGS = ("engine", "engine_version", "precision", "batch", "threads", "timing_mode", "protocol_version")
 _ENVIRONMENT = ("environment", *_DEVICE, *_SETTINGS, "reference_us")
 _MEASURED = tuple(name for name in Measurement.model_fields if name != "error")
+_NAMED = ("kind", "block", "point", "environment")
 _COLUMNS = ("kind", "block", "point", *_MEASURED, "standard_error", "error", *_ENVIRONMENT)
 
 
@@ -222,35 +172,45 @@ def read_csv(path: Path) -> Contents:
     with at_line(path, 1):
         text = read_bytes(path).decode("utf-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    collected = _Collected()
     with at_line(path, 1):
         if tuple(next(reader, ())) != _COLUMNS:
             raise ValueError(f"the columns are not {','.join(_COLUMNS)}")
+    rows = _Rows()
     while True:
         with at_line(path, reader.line_num + 1):
             cells = next(reader, None)
         if cells is None:
-            return collected.contents()
+            return rows.collected.contents()
         with at_line(path, reader.line_num):
             if reader.line_num > MAX_ROWS:
                 raise ValueError(f"more than {MAX_ROWS:,} lines")
             if cells:
-                _add_row(collected, dict(zip(_COLUMNS, cells, strict=True)))
+                rows.add(cells)
 
 
-def _add_row(collected: _Collected, cells: dict[str, str]) -> None:
-    env_id, reference = cells["environment"], cells["reference_us"] or None
-    if env_id not in collected.environments:
-        line = {"kind": "environment", "id": env_id, "environment": _environment(cells), "reference_us": reference}
-        collected.add(_LINE.validate_python(line))
-    elif _environment_cells(collected.environments[env_id]) != {name: cells[name] for name in _ENVIRONMENT}:
-        raise ValueError("the same environment stands on a line before with other values")
-    collected.blocks.setdefault(cells["block"], NO_GRAPH)
-    named = ("kind", "block", "point", "environment")
-    values = {name: cells[name] for name in (*_MEASURED, "standard_error", "error") if cells[name]}
-    collected.add(_LINE.validate_python({**{name: cells[name] for name in named}, **values}))
+class _Rows:
+    """CSV rows put together; raises `ValueError`."""
 
+    def __init__(self) -> None:
+        self.collected = Collected()
+        self.environments: dict[str, tuple[str, ...]] = {}
 
-def _environment(cells: dict[str, str]) -> dict[str, Any]:
-    device = {name: cells[column] for column, name in _DEVICE.items()}
-    return {**{name: cells[name] for name in _SETTINGS}, "device": {**device, "features": json.loads(cells["features"])}}
+    def add(self, cells: Sequence[str]) -> None:
+        if len(cells) != len(_COLUMNS):
+            raise ValueError(f"{len(cells)} cells, where {len(_COLUMNS)} are due")
+        row = dict(zip(_COLUMNS, cells, strict=True))
+        self._environment(row)
+        self.collected.blocks.setdefault(row["block"], NO_GRAPH)
+        values = {name: row[name] for name in (*_MEASURED, "standard_error", "error") if row[name]}
+        self.collected.add(LINE.validate_python({**{name: row[name] for name in _NAMED}, **values}))
+
+    def _environment(self, row: dict[str, str]) -> None:
+        cells = tuple(row[name] for name in _ENVIRONMENT)
+        if self.environments.setdefault(row["environment"], cells) != cells:
+            raise ValueError("the same environment stands on a line before with other values")
+        if row["environment"] not in self.collected.environments:
+            device = {name: row[column] for column, name in _DEVICE.items()}
+            device["features"] = json.loads(device["features"])
+            environment = {**{name: row[name] for name in _SETTINGS}, "device": device}
+            line = {"kind": "environment", "id": row["environment"], "environment": environment}
+            self.collected.add(LINE.validate_python({**line, "reference_us": row["reference_us"] or None}))

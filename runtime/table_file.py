@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from nasc.dsl.diagnostics import NascError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x6E617363  # "nasc"
 
-_SCHEMA = {
+_FIRST_SCHEMA = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     "block": "CREATE TABLE block (hash TEXT PRIMARY KEY, canonical_json TEXT NOT NULL) STRICT",
     "env": """CREATE TABLE env (
@@ -30,6 +30,19 @@ _SCHEMA = {
         seconds REAL NOT NULL, error TEXT, timestamp TEXT NOT NULL,
         PRIMARY KEY (block_hash, env_id, point)) STRICT, WITHOUT ROWID""",
 }
+_SINCE_2 = {
+    "claim": """CREATE TABLE claim (
+        block_hash TEXT NOT NULL, env_id TEXT NOT NULL, point TEXT NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL,
+        PRIMARY KEY (block_hash, env_id, point)) STRICT, WITHOUT ROWID""",
+    "estimate": """CREATE TABLE estimate (
+        block_hash TEXT NOT NULL REFERENCES block (hash), env_id TEXT NOT NULL REFERENCES env (env_id),
+        point TEXT NOT NULL, median REAL NOT NULL, error REAL NOT NULL,
+        PRIMARY KEY (block_hash, env_id, point)) STRICT, WITHOUT ROWID""",
+    "calibration": """CREATE TABLE calibration (
+        env_id TEXT PRIMARY KEY REFERENCES env (env_id), canonical_json TEXT NOT NULL) STRICT""",
+}
+_SCHEMAS = {"1": _FIRST_SCHEMA, "2": _FIRST_SCHEMA | _SINCE_2}
+_SCHEMA = _SCHEMAS[str(SCHEMA_VERSION)]
 
 _REASONS: Mapping[str, tuple[str, str]] = {
     "SQLITE_FULL": ("cannot grow: no space is left", "make room on the disk; what was committed is safe"),
@@ -78,9 +91,15 @@ def _connect(path: Path, readonly: bool, wait: float) -> sqlite3.Connection:
 
 
 def _read_mode(path: Path) -> str:
-    """SQLite cannot read a table in a folder it cannot write, unless told that nobody else writes it."""
-    log = Path(f"{path}-wal")
-    return "mode=ro" if log.exists() or os.access(path.absolute().parent, os.W_OK) else "immutable=1"
+    """How to open a table for reading.
+
+    A reader that may not write leaves its -shm and -wal files behind, so one that may does, under `query_only`. And
+    SQLite cannot read a table in a folder it cannot write, unless told that nobody else writes it.
+    """
+    folder = os.access(path.absolute().parent, os.W_OK)
+    if folder and os.access(path, os.W_OK):
+        return "mode=rw"
+    return "mode=ro" if folder or Path(f"{path}-wal").exists() else "immutable=1"
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -101,55 +120,89 @@ def _refuse_other_files(path: Path) -> None:
 def _prepare(db: sqlite3.Connection, path: Path, readonly: bool) -> None:
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")
-    if not readonly:
-        _create_where_empty(db)
-    _check(db, path)
-    if not readonly:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA foreign_keys = ON")
-
-
-def _create_where_empty(db: sqlite3.Connection) -> None:
-    """Write the schema into an empty file, all of it or nothing; another process may be doing the same."""
-    if not _empty(db):
+    if not readonly and _empty(db):
+        with _transaction(db, "IMMEDIATE"):
+            _create_where_empty(db)
+    with _transaction(db, "DEFERRED"):
+        version = _check(db, path)
+    if readonly:
+        _stand_in(db, version)
+        db.execute("PRAGMA query_only = ON")
         return
-    db.isolation_level = None
-    db.execute("BEGIN IMMEDIATE")
-    if _empty(db):
-        for statement in _SCHEMA.values():
-            db.execute(statement)
-        db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute("COMMIT")
-    db.isolation_level = "DEFERRED"
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA foreign_keys = ON")
+    if version != str(SCHEMA_VERSION):
+        with _transaction(db, "IMMEDIATE"):
+            _upgrade(db)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
+    """All that is done within, or nothing; another process may be about the same."""
+    with db:
+        db.execute(f"BEGIN {kind}")
+        yield
 
 
 def _empty(db: sqlite3.Connection) -> bool:
     return bool(db.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
 
 
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is not a table of this version: another program's, a newer one's, a damaged or a doctored one."""
+def _create_where_empty(db: sqlite3.Connection) -> None:
+    if not _empty(db):
+        return
+    for statement in _SCHEMA.values():
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Add what the first schema lacks, unless another process just did."""
+    if _version(db) != ("1",):
+        return
+    for statement in _SINCE_2.values():
+        db.execute(statement)
+    db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION),))
+
+
+def _stand_in(db: sqlite3.Connection, version: str) -> None:
+    """Empty tables, outside the file, in the place of those that an older file lacks."""
+    for name in _SCHEMA.keys() - _SCHEMAS[version].keys():
+        db.execute(_SCHEMA[name].replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+
+
+def _check(db: sqlite3.Connection, path: Path) -> str:
+    """The version of a table's schema.
+
+    Refuses what is not a table of a version known: another program's, a newer one's, a damaged or a doctored one.
+    """
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise _foreign(path)
     found = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_autoindex_%'"))
-    if found.get("meta") == _SCHEMA["meta"]:
-        _check_version(path, db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone())
-    if found != _SCHEMA:
+    version = _known_version(path, _version(db)) if found.get("meta") == _SCHEMA["meta"] else ""
+    if found != _SCHEMAS.get(version):
         raise _damaged(path, "its tables are not those of a latency table")
     verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise _damaged(path, verdict)
+    return version
 
 
-def _check_version(path: Path, row: tuple[str] | None) -> None:
-    if row != (str(SCHEMA_VERSION),):
+def _version(db: sqlite3.Connection) -> tuple[str] | None:
+    row: tuple[str] | None = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return row
+
+
+def _known_version(path: Path, row: tuple[str] | None) -> str:
+    if row is None or row[0] not in _SCHEMAS:
         version = row[0][:20] if row else "none"
         raise NascError(
-            f"{path} has latency-table schema {version}; this nasc reads schema {SCHEMA_VERSION}",
+            f"{path} has latency-table schema {version}; this nasc reads schemas {' and '.join(_SCHEMAS)}",
             help="use the version of nasc that wrote it, or profile into a new file",
         )
+    return row[0]
 
 
 def _foreign(path: Path) -> NascError:

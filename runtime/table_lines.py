@@ -1,4 +1,4 @@
-"""What a line of an exported table may say, as pydantic models: lines come from strangers and are parsed, not believed."""
+"""What a line of an exported table may say: lines come from strangers and are parsed and checked, never believed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from nasc.compiler.ir import Graph
 from nasc.compiler.manifest import entry_key
 from nasc.runtime.device import Environment
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.table import parse_point, point_text
-from nasc.runtime.table_contents import NO_GRAPH, Estimate, Key
+from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known
 
 SCHEMA = "nasc.table/1"
 MAX_COUNT = 2**31
@@ -122,3 +122,50 @@ class EstimateLine(_Line):
     @property
     def row(self) -> Estimate:
         return Estimate(self.median, self.standard_error)
+
+
+Line = EnvironmentLine | BlockLine | MeasurementLine | EstimateLine
+LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+class Collected:
+    """Lines put together, each checked against those before it; raises `ValueError`."""
+
+    def __init__(self) -> None:
+        self.environments: dict[str, Known] = {}
+        self.blocks: dict[str, str] = {}
+        self.measurements: dict[Key, Measurement] = {}
+        self.estimates: dict[Key, Estimate] = {}
+
+    def contents(self) -> Contents:
+        return Contents(self.environments, self.blocks, self.measurements, self.estimates)
+
+    def add(self, line: Line) -> None:
+        if isinstance(line, EnvironmentLine):
+            calibration = None if line.calibration is None else json.dumps(line.calibration, sort_keys=True)
+            self._add_environment(line.id, Known(line.environment, line.reference_us, calibration))
+        elif isinstance(line, BlockLine):
+            _once(self.blocks, line.hash, line.json_text)
+        elif isinstance(line, MeasurementLine):
+            self._check(line.key)
+            _once(self.measurements, line.key, line.row)
+        else:
+            self._check(line.key)
+            _once(self.estimates, line.key, line.row)
+
+    def _add_environment(self, env_id: str, known: Known) -> None:
+        if known.environment.env_id != env_id:
+            raise ValueError(f"the environment's id is {known.environment.env_id}, not {env_id}")
+        _once(self.environments, env_id, known)
+
+    def _check(self, key: Key) -> None:
+        if key[0] not in self.blocks:
+            raise ValueError(f"no line before it has the block {key[0]}")
+        if key[1] not in self.environments:
+            raise ValueError(f"no line before it has the environment {key[1]}")
+
+
+def _once(there: dict[Any, Any], key: object, value: object) -> None:
+    if key in there:
+        raise ValueError("the same key stands on a line before")
+    there[key] = value

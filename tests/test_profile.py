@@ -24,7 +24,8 @@ from nasc.compiler.manifest import Entry, Manifest, Target, entry_key
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import profile as profile_module
 from nasc.runtime.device import available_memory, this_cpu
-from nasc.runtime.engines import OnnxRuntimeCpu, TimingOptions, make_engine
+from nasc.runtime.engines import TimingOptions, make_engine
+from nasc.runtime.engines.onnxruntime_cpu import OnnxRuntimeCpu
 from nasc.runtime.engines.onnxruntime_session import yardsticks
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.measurement import Measurement

@@ -172,7 +172,7 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> 
 
 def test_a_newer_schema_is_named(tmp_path: Path) -> None:
     path = damaged(tmp_path / "t.db", "UPDATE meta SET value = '99'; CREATE TABLE further (x)")
-    with pytest.raises(NascError, match="schema 99; this nasc reads schema 1"):
+    with pytest.raises(NascError, match="schema 99; this nasc reads schemas 1 and 2"):
         LatencyTable(path)
 
 

@@ -38,6 +38,13 @@ class SupernetOptions(SearchOptions):
         description="of the architecture weights; Adam and a cosine from 0.1 printed (A.2.1), the rest chosen",
     )
 
+    target: FiniteFloat | None = Field(
+        None,
+        gt=0,
+        description="the most that the found network may cost, in the unit of `cost` (microseconds for latency): alpha "
+        "is where the search starts, and is moved as it runs until the target is met; chosen",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _warmup_share(cls, values: Any) -> Any:
@@ -59,6 +66,8 @@ class SupernetOptions(SearchOptions):
 
     @model_validator(mode="after")
     def _search_left(self) -> Self:
+        if self.target is not None and len(self.alpha) > 1:
+            raise ValueError("alpha is found by the search when there is a target: leave one to start from")
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup must be below epochs ({self.epochs}): else nothing is left to search in")
         return self

@@ -11,9 +11,9 @@ from nasc.commands.common import example, format_option, print_json, table
 @format_option
 def command(form: str) -> None:
     """List the engines that latency can be measured with, and whether they can run here."""
-    from nasc.runtime.engines import ENGINES, TimingOptions
+    from nasc.runtime.engines import ENGINES, load_engine
 
-    found = {name: make(TimingOptions()).available() for name, make in ENGINES.items()}
+    found = {name: load_engine(place).available() for name, place in ENGINES.items()}
     if form == "json":
         print_json([{"engine": name, "available": why is None, "reason": why} for name, why in found.items()])
     else:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
 from nasc.dsl.diagnostics import NascError, did_you_mean
 from nasc.runtime.engines.base import Engine, Session, TimingOptions
-from nasc.runtime.engines.onnxruntime_cpu import OnnxRuntimeCpu
 
-ENGINES: dict[str, Callable[[TimingOptions], Engine]] = {"onnxruntime": OnnxRuntimeCpu}
-"""How to make each engine, by name."""
+ENGINES: dict[str, str] = {
+    "onnxruntime": "nasc.runtime.engines.onnxruntime_cpu:OnnxRuntimeCpu",
+}
+"""Where each engine is, by name: a module and the class in it, which is made of `TimingOptions`.
+
+Only the module of an engine that is asked for is imported; it imports the library it measures where that is needed.
+"""
 
 
 def make_engine(name: str, options: TimingOptions | None = None) -> Engine:
     """The engine of a name. Raises `NascError` for an unknown one and for one that cannot run on this machine."""
-    if name not in ENGINES:
-        raise NascError(
-            f"there is no engine `{name}`", help=did_you_mean(name, ENGINES) or f"engines: {', '.join(ENGINES)}"
-        )
-    engine = ENGINES[name](options or TimingOptions())
+    engine = load_engine(engine_place(name), options)
     reason = engine.available()
     if reason is not None:
         raise NascError(f"engine `{name}` cannot run here: {reason}")
     return engine
 
 
-__all__ = ["ENGINES", "Engine", "OnnxRuntimeCpu", "Session", "TimingOptions", "make_engine"]
+def engine_place(name: str) -> str:
+    """The `module:class` of an engine. Raises `NascError` for an unknown one."""
+    if name not in ENGINES:
+        raise NascError(
+            f"there is no engine `{name}`", help=did_you_mean(name, ENGINES) or f"engines: {', '.join(ENGINES)}"
+        )
+    return ENGINES[name]
+
+
+def load_engine(place: str, options: TimingOptions | None = None) -> Engine:
+    """The engine at a `module:class` of `ENGINES`, whether it can run here or not."""
+    module, _, name = place.partition(":")
+    return cast(Engine, getattr(import_module(module), name)(options or TimingOptions()))
+
+
+__all__ = ["ENGINES", "Engine", "Session", "TimingOptions", "engine_place", "load_engine", "make_engine"]

@@ -6,6 +6,7 @@ equations of "Tiered Pruning for Efficient Differentiable Inference-aware Neural
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,9 @@ from nasc.compiler.methods.relax import RelaxedLayer
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.compiler.reachable import Open, Reachable
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.costs import Costs
+from nasc.runtime.costs import Costs, reach
 from nasc.runtime.methods.loss import cost_term
+from nasc.runtime.methods.target import WINDOW, Multiplier, Option, best_within
 from nasc.runtime.supernet import Prunode, StochasticLayer, stochastic_layers
 
 Key = tuple[str, int]
@@ -49,6 +51,8 @@ class Mixture:
         """Uses the first alpha of `options`. Raises `NascError` where SuperNet and layers do not match."""
         self.supernet, self.relaxed, self.costs = supernet, tuple(layers), costs
         self.alpha, self.beta = options.alpha[0], options.beta
+        self.multiplier = None if options.target is None else Multiplier(options.target, self.alpha)
+        self._most = reach(costs, layers)[1]
         self.layers = stochastic_layers(supernet)
         self._require_match()
         for address, layer in self.layers.items():
@@ -87,6 +91,11 @@ class Mixture:
         """Eq. 2, after a forward pass."""
         return cross_entropy + cost_term(self.cost(), self.alpha, self.beta)
 
+    def adjust(self, done: float) -> None:
+        """After a step that trained architecture weights, past the warm-up: `done` of the search (0 to 1) is done."""
+        if self.multiplier is not None:
+            self.alpha = self.multiplier.step(done, self.expected_cost())
+
     # ------------------------------------------------------------------------------------------ what a method does
 
     def begin(self) -> None:
@@ -110,7 +119,19 @@ class Mixture:
 
     def settings(self) -> dict[str, Any]:
         """What of a sweep this run is: the values that a run's result states."""
-        return {"alpha": self.alpha}
+        return {"alpha": self.alpha, **({} if self.multiplier is None else {"target": self.multiplier.target})}
+
+    def may_go(self, layer: StochasticLayer, number: int) -> bool:
+        """Can the target still be met without this candidate (or skip) of a layer? Without a target all may go."""
+        if self.multiplier is None:
+            return True
+        least = most = self.costs.fixed
+        for each in self.layers.values():
+            costs = [self._cost(each, *way) for way in self._ways(each) if each is not layer or way[0] != number]
+            dropped = self._droppable(each) and not (each is layer and number == layer.count)
+            least += 0.0 if dropped else min(costs)
+            most += max(costs)
+        return least <= self.multiplier.target and most >= min(self._most, self.multiplier.target * (1 - WINDOW))
 
     # ------------------------------------------------------------------------------------------ what stands
 
@@ -142,28 +163,60 @@ class Mixture:
         }
 
     def choices(self) -> Choices:
-        """The most probable member."""
-        return {layer.address: self._choice(layer) for layer in self.relaxed}
+        """The most probable member; with a target, the most probable of those that meet it."""
+        decided = self._decided()
+        return {layer.address: self._choice(layer, decided) for layer in self.relaxed}
 
-    def _choice(self, relaxed: RelaxedLayer) -> tuple[int, dict[str, Rational]] | None:
+    def _choice(
+        self, relaxed: RelaxedLayer, decided: Mapping[str, tuple[int, int | None]]
+    ) -> tuple[int, dict[str, Rational]] | None:
         if relaxed.fixed:
             return relaxed.candidates[0].choice(None)
-        layer = self.layers[relaxed.address]
-        number = layer.chosen()
-        if number == layer.count:
-            return None
-        node = layer.prunodes().get(number)
-        return relaxed.candidates[number].choice(node.chosen() if node is not None else None)
+        number, width = decided[relaxed.address]
+        return None if number == self.layers[relaxed.address].count else relaxed.candidates[number].choice(width)
 
     def chosen_cost(self) -> float:
-        """The cost of the most probable member."""
-        total = self.costs.fixed
-        for layer in self.layers.values():
-            number = layer.chosen()
-            if number != layer.count:
-                node = layer.prunodes().get(number)
-                total += layer.costs[number] if node is None else node.costs[node.chosen()]
-        return total
+        """The cost of the member that is chosen."""
+        decided = self._decided().items()
+        return self.costs.fixed + sum(self._cost(self.layers[address], *choice) for address, choice in decided)
+
+    def _cost(self, layer: StochasticLayer, number: int, width: int | None) -> float:
+        if number == layer.count:
+            return 0.0
+        return self.costs.blocks[layer.address, number][width or 0]
+
+    def _decided(self) -> dict[str, tuple[int, int | None]]:
+        """For each stochastic layer the number of its candidate, or the skip's, and the width of a Prunode."""
+        if self.multiplier is None:
+            return {address: self._most_probable(layer) for address, layer in self.layers.items()}
+        ways = [self._ways(layer) for layer in self.layers.values()]
+        options = [
+            [Option(self._cost(layer, *way), score) for way, score in of_layer.items()]
+            for layer, of_layer in zip(self.layers.values(), ways, strict=True)
+        ]
+        found = best_within(options, self.costs.fixed, self.multiplier.target)
+        if found is None:  # what was decided leaves nothing that meets the target: the cheapest of it
+            found = [min(range(len(each)), key=lambda i: each[i].cost) for each in options]
+        return {address: list(of_layer)[i] for address, of_layer, i in zip(self.layers, ways, found, strict=True)}
+
+    def _most_probable(self, layer: StochasticLayer) -> tuple[int, int | None]:
+        number = layer.chosen()
+        node = layer.prunodes().get(number)
+        return number, None if node is None else node.chosen()
+
+    def _ways(self, layer: StochasticLayer) -> dict[tuple[int, int | None], float]:
+        """Each way to decide a layer, with the log of its probability; a width that is not a mask's is less probable
+        by a factor of e for each step of the grid away from the nearer mask."""
+        found: dict[tuple[int, int | None], float] = {}
+        nodes = layer.prunodes()
+        for number, probability in layer.probabilities().items():
+            score = math.log(max(probability, 1e-30))
+            if number not in nodes:
+                found[number, None] = score
+                continue
+            for width, further in _width_scores(nodes[number]).items():
+                found[number, width] = score + further
+        return found
 
     def reachable(self) -> Reachable:
         """Every member that the search can still end in."""
@@ -192,11 +245,24 @@ class Mixture:
         return {
             "alive": {address: layer.alive for address, layer in self.layers.items()},
             "skip_gone": [address for address, layer in self.layers.items() if layer.skip_gone],
+            **({} if self.multiplier is None else {"multiplier": self.multiplier.state()}),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Bring a fresh SuperNet to a `state()`. Raises `KeyError` or `ValueError` for one of another space."""
         if set(state["alive"]) != set(self.layers):
             raise ValueError("other layers")
+        if self.multiplier is not None and "multiplier" in state:  # another run's warm-up may have had no target
+            self.multiplier.restore(state["multiplier"])
+            self.alpha = self.multiplier.alpha
         for address, layer in self.layers.items():
             layer.restore([int(number) for number in state["alive"][address]], address in state["skip_gone"])
+
+
+def _width_scores(node: Prunode) -> dict[int, float]:
+    """The log of how probable each width of a Prunode is."""
+    large = torch.sigmoid(node.theta.detach()).item()
+    masks = {node.small: math.log(max(1 - large, 1e-30)), node.large: math.log(max(large, 1e-30))}
+    at = {width: i for i, width in enumerate(node.widths)}
+    scores = {width: max(score - abs(at[width] - at[mask]) for mask, score in masks.items()) for width in node.widths}
+    return {**scores, **masks}

@@ -48,7 +48,7 @@ class Prunet(Mixture):
             self._show_masks(key, node)
 
     def settings(self) -> dict[str, Any]:
-        return {"alpha": self.alpha, "lambda": self.lambda_}
+        return {**super().settings(), "lambda": self.lambda_}
 
     # ------------------------------------------------------------------------------------------ tier 1
 
@@ -109,7 +109,7 @@ class Prunet(Mixture):
         while len(layer.alive) > 1:
             # Where two are even the later goes, so a block outlives the skip.
             weakest = min(standing, key=lambda number: (standing[number], -number))
-            if standing[weakest] >= threshold:
+            if standing[weakest] >= threshold or not self.may_go(layer, weakest):
                 return
             last_but_one = layer.skippable and not layer.skip and len(layer.alive) == 2
             gone = layer.replace_by_skip(weakest, self._skip_weight(layer)) if last_but_one else layer.remove(weakest)

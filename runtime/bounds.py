@@ -35,6 +35,11 @@ def parse_bounds(text: str, units: Mapping[str, float]) -> Bounds:
     return bounds
 
 
+def parse_amount(text: str, units: Mapping[str, float]) -> float:
+    """Read one number with its unit, `0.7ms` or `25M`. Raises `NascError` for anything else."""
+    return _value(text.strip(), units)
+
+
 def _value(text: str, units: Mapping[str, float]) -> float:
     found = _NUMBER.fullmatch(text)
     if found is None or found[2] not in units:
