@@ -3,7 +3,8 @@
 Measure: `python benchmarks/budgeted_profiling.py measure raw.jsonl --space gpunet1 --passes 3` times every point of a
 space on the ONNX Runtime CPU engine, pass after pass, in groups of random points, and appends each to a file, so that
 it goes on where it was stopped. `--entries 8` takes a random 8 of the blocks with all their widths, `--set name=value`
-changes a parameter of the space.
+changes a parameter of the space. On a machine that does other work, `--cpu-time` counts the thread's CPU time instead of
+what passes, so that being interrupted counts nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import argparse
 import itertools
 import json
 import random
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from nasc.compiler.manifest import Entry, Target
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.specialise import specialise
+from nasc.runtime.engines import interleave
 from nasc.runtime.engines.base import TimingOptions
 from nasc.runtime.engines.onnxruntime_cpu import OnnxRuntimeCpu
 from nasc.runtime.measurement import Measurement
@@ -42,18 +45,26 @@ def blocks(space: str, sets: Sequence[str], share: int | None) -> list[Entry]:
     if share is None:
         return entries
     wide = [entry for entry in entries if entry.points > 1]
-    return random.Random(0).sample(wide, min(share, len(wide)))
+    random.Random(0).shuffle(wide)
+    return wide[:share]
 
 
 def measure(options: argparse.Namespace) -> None:
     """Time what the file lacks."""
     entries = blocks(options.space, options.set, options.entries)
+    if options.cpu_time:
+        interleave.time_batch = cpu_batch
     engine, target = OnnxRuntimeCpu(TimingOptions(max_rounds=options.rounds)), Target()
     environment = engine.environment(target)
     held, reference = read(options.raw) if options.raw.exists() else ({}, None)
     with options.raw.open("a") as file:
         if not held:
-            about = {"space": options.space, "set": options.set, "entries": options.entries}
+            about = {
+                "space": options.space,
+                "set": options.set,
+                "entries": options.entries,
+                "cpu_time": options.cpu_time,
+            }
             print(json.dumps({**about, "environment": str(environment)}), file=file, flush=True)
         for number in range(options.passes):
             there = held.get(number, {})
@@ -69,6 +80,16 @@ def measure(options: argparse.Namespace) -> None:
                     print(json.dumps({**line, **row.model_dump(exclude_none=True)}), file=file, flush=True)
                 done = at + len(group)
                 print(f"pass {number}: {done}/{len(points)} in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+
+
+def cpu_batch(run: Callable[[], object], repeats: int) -> interleave.Batch:
+    """`interleave.time_batch` in CPU time of this thread."""
+    stamps = [time.thread_time_ns()]
+    for _ in range(repeats):
+        run()
+        stamps.append(time.thread_time_ns())
+    runs = [b - a for a, b in itertools.pairwise(stamps)]
+    return interleave.Batch(statistics.median(runs) / 1e3, min(runs) / 1e3, 1.0)
 
 
 def points_of(entry: Entry) -> Iterator[Point]:
@@ -88,7 +109,8 @@ def read(path: Path) -> tuple[dict[int, dict[Key, Measurement]], float | None]:
     reference = None
     for line in path.read_text().splitlines()[1:]:
         row: dict[str, Any] = json.loads(line)
-        number, key, reference = row.pop("pass"), (row.pop("block"), parse_point(row.pop("point"))), row.pop("reference")
+        number, reference = row.pop("pass"), row.pop("reference")
+        key = row.pop("block"), parse_point(row.pop("point"))
         passes.setdefault(number, {})[key] = Measurement(**row)
     return passes, reference
 
@@ -102,6 +124,7 @@ def main() -> None:
     measuring.add_argument("--set", action="append", default=[])
     measuring.add_argument("--entries", type=int)
     measuring.add_argument("--passes", type=int, default=3)
+    measuring.add_argument("--cpu-time", action="store_true")
     measuring.add_argument("--rounds", type=int, default=100)
     measuring.set_defaults(run=measure)
     options = parser.parse_args()

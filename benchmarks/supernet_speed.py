@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -90,9 +91,14 @@ class Search:
             return tensor
 
         self.train(architecture=False)
+        # What is recomputed starts from inputs that the hooks do not see.
+        again = [layer for layer in self.method.layers.values() if layer.recompute]
+        watched = [layer.register_forward_pre_hook(lambda _, inputs: (pack(inputs[0]),)) for layer in again]
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = self.loss(self.images.chunk(self.parts)[0], self.labels.chunk(self.parts)[0], False)
         del loss
+        for hook in watched:
+            hook.remove()
         return sum(kept.values())
 
 
@@ -252,6 +258,25 @@ def cpu_seconds() -> float:
     return sum(used.ru_utime + used.ru_stime for used in both)
 
 
+# ------------------------------------------------------------------------------------------------- memory
+
+
+def print_peaks(space: str, batch: int, variants: list[str]) -> None:
+    """The largest resident memory of a fresh process that takes two steps of each kind."""
+    print(f"| {space}, batch {batch} | peak of the process, MiB |\n| --- | --- |")
+    for name in variants:
+        words = [sys.executable, __file__, "--space", space, "--batch", str(batch), "--variants", name, "--child"]
+        peak = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        print(f"| {name} | {peak / 2**20:.0f} |", flush=True)
+
+
+def peak_of(search: Search) -> int:
+    for _ in range(2):
+        search.step(False)
+        search.step(True)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 # ------------------------------------------------------------------------------------------------- timing
 
 
@@ -286,6 +311,8 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", type=known, default=list(VARIANTS))
     parser.add_argument("--optimizers", action="store_true", help="time the optimisers alone instead")
     parser.add_argument("--compile", action="store_true", help="time torch.compile on digits instead")
+    parser.add_argument("--peak", action="store_true", help="print the peak memory of processes instead")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     batch = arguments.batch or BATCHES[arguments.space]
@@ -293,6 +320,12 @@ def main() -> None:
         return time_compiled(Search("digits", batch), arguments.rounds)
     if arguments.optimizers:
         return time_optimizers(Search(arguments.space, batch), arguments.rounds)
+    if arguments.peak:
+        return print_peaks(arguments.space, batch, arguments.variants)
+    if arguments.child:
+        (name,) = arguments.variants
+        VARIANTS[name](alone := Search(arguments.space, batch))
+        return print(peak_of(alone))
     searches = {name: Search(arguments.space, batch) for name in dict.fromkeys(["plain", *arguments.variants])}
     for name, search in searches.items():
         VARIANTS[name](search)

@@ -41,7 +41,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything in a table but who is at work on it. `blocks` maps a graph's hash to its JSON."""
+    """Everything in a table but who is at work on it. `blocks` maps a graph's hash to its JSON (`in_order`)."""
 
     environments: Mapping[str, Known] = field(default_factory=dict)
     blocks: Mapping[str, str] = field(default_factory=dict)
@@ -62,15 +62,19 @@ class Contents:
 
 
 def read_contents(table: LatencyTable) -> Contents:
-    """All of a table, by key in order. Raises `NascError` for a value that no table of ours holds."""
-    with explained(table.path):
+    """All of a table as it is at this moment, by key in order.
+
+    Raises `NascError` for a value that no table of ours holds.
+    """
+    with explained(table.path), table._db as db:
+        db.execute("BEGIN")
         return _Reader(table).contents()
 
 
 def update(table: LatencyTable, change: Callable[[Contents], Contents]) -> None:
-    """Replace what a table holds by what `change` makes of it: all of it, or nothing where anything fails.
+    """Write what `change` adds to a table's contents or alters in them: all of it, or nothing where anything fails.
 
-    Others who write to the table wait meanwhile. Raises `NascError` where it cannot be read or written.
+    What it leaves out stays. Others who write to the table wait meanwhile. Raises `NascError` where it cannot be read or written.
     """
     with explained(table.path), table._db as db:
         db.execute("BEGIN IMMEDIATE")
@@ -81,34 +85,31 @@ def update(table: LatencyTable, change: Callable[[Contents], Contents]) -> None:
 class _Reader:
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
-        names = self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-        self.tables = {name for (name,) in names}
 
     def contents(self) -> Contents:
         return Contents(
             environments=dict(self._environments()),
-            blocks=dict(self._rows("SELECT hash, canonical_json FROM block ORDER BY hash")),
+            blocks={
+                block: in_order(json.loads(text))
+                for block, text in self._rows("SELECT hash, canonical_json FROM block ORDER BY hash")
+            },
             measurements={
                 _key(row): Measurement.model_validate(dict(zip(_COLUMNS, row[3:], strict=True)))
                 for row in self._rows(f"SELECT {_KEY}, {', '.join(_COLUMNS)} FROM measurement ORDER BY {_KEY}")
             },
             estimates={
                 _key(row): Estimate(_time(row[3]), _time(row[4]))
-                for row in self._optional("estimate", f"SELECT {_KEY}, median, error FROM estimate ORDER BY {_KEY}")
+                for row in self._rows(f"SELECT {_KEY}, median, error FROM estimate ORDER BY {_KEY}")
             },
         )
 
     def _environments(self) -> Iterable[tuple[str, Known]]:
-        calibrations = dict(self._optional("calibration", "SELECT env_id, canonical_json FROM calibration"))
+        calibrations = dict(self._rows("SELECT env_id, canonical_json FROM calibration"))
         for env_id, text, reference in self._rows("SELECT env_id, canonical_json, reference_us FROM env ORDER BY 1"):
             environment = Environment.model_validate_json(text)
             if environment.env_id != env_id:
                 raise ValueError(f"environment {env_id[:40]} is not what its hash says")
             yield env_id, Known(environment, None if reference is None else _time(reference), calibrations.get(env_id))
-
-    def _optional(self, name: str, sql: str) -> list[Any]:
-        """The rows of a table that files of an older schema do not have."""
-        return self._rows(sql) if name in self.tables else []
 
     def _rows(self, sql: str) -> list[Any]:
         return self.table._db.execute(sql).fetchall()
@@ -137,8 +138,6 @@ class _Writer:
         self._put("block", ("hash", "canonical_json"), self._changed("blocks"), lambda h, graph: (h, graph))
         self._put("measurement", (*_KEY.split(", "), *_COLUMNS), self._changed("measurements"), _measurement_row)
         self._put("estimate", (*_KEY.split(", "), "median", "error"), self._changed("estimates"), _estimate_row)
-        gone = [key for key in self.before.estimates if key not in self.after.estimates]
-        self.table._db.executemany("DELETE FROM estimate WHERE block_hash = ? AND env_id = ? AND point = ?", gone)
 
     def _environment(self, env_id: str, known: Known) -> None:
         self.table._put_environment(known.environment)
@@ -174,6 +173,6 @@ def _estimate_row(key: Key, row: Estimate) -> tuple[Any, ...]:
     return (*key, row.median, row.error)
 
 
-def graph_json(text: str) -> object:
-    """A block's graph as JSON, None where it is not known. Raises `ValueError` for what is no JSON."""
-    return None if text == NO_GRAPH else json.loads(text)
+def in_order(value: object) -> str:
+    """A value as JSON with sorted keys, so that equal values give equal texts. Raises `ValueError` for NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.measurement import Measurement
-from nasc.runtime.table_contents import NO_GRAPH, Contents, Key, graph_json
+from nasc.runtime.table_contents import NO_GRAPH, Contents, Key, in_order
 from nasc.runtime.table_lines import LINE, SCHEMA, Collected, SchemaLine
 
 MAX_BYTES = 256 << 20
@@ -78,11 +78,7 @@ def _wrong(path: Path, number: int, why: str) -> NascError:
 # ------------------------------------------------------------------------------------------------- JSON lines
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-_FIRST = _json({"kind": "table", "schema": SCHEMA})
+_FIRST = in_order({"kind": "table", "schema": SCHEMA})
 
 
 def to_jsonl(contents: Contents) -> Iterator[str]:
@@ -95,14 +91,14 @@ def to_jsonl(contents: Contents) -> Iterator[str]:
             line["reference_us"] = known.reference_us
         if known.calibration is not None:
             line["calibration"] = json.loads(known.calibration)
-        yield _json(line)
+        yield in_order(line)
     for block, graph in sorted(contents.blocks.items()):
-        yield _json({"kind": "block", "hash": block, "graph": graph_json(graph)})
+        yield in_order({"kind": "block", "hash": block, "graph": None if graph == NO_GRAPH else json.loads(graph)})
     for key, row in sorted(contents.measurements.items()):
-        yield _json({"kind": "measurement", **_named(key), **row.model_dump(exclude_none=True)})
+        yield in_order({"kind": "measurement", **_named(key), **row.model_dump(exclude_none=True)})
     for key, estimate in sorted(contents.estimates.items()):
         values = {"median": estimate.median, "standard_error": estimate.error}
-        yield _json({"kind": "estimate", **_named(key), **values})
+        yield in_order({"kind": "estimate", **_named(key), **values})
 
 
 def _named(key: Key) -> dict[str, Any]:

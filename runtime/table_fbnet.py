@@ -28,7 +28,7 @@ from nasc.runtime.device import Device, Environment
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.profile import count_points, points_of
 from nasc.runtime.table import Point, point_text
-from nasc.runtime.table_contents import Contents, Estimate, Key, Known
+from nasc.runtime.table_contents import Contents, Estimate, Key, Known, in_order
 from nasc.runtime.table_exchange import at_line, lines_of, read_bytes
 
 DECILES_IN_SIGMA = 2.5631
@@ -74,9 +74,8 @@ class _Record(BaseModel):
         found = [_ARGUMENT.fullmatch(text) for text in self.op_args]
         if None in found:
             return None
-        values = {m[1]: m[3] if m[2] is None else int(m[2]) for m in found if m is not None}
-        shapes = tuple(tuple(shape) for shape in self.input_shapes)
-        return _operator(self.op_type, shapes, {name: value or "" for name, value in values.items()})
+        values = {m[1]: m[3] or "" if m[2] is None else int(m[2]) for m in found if m is not None}
+        return _operator(self.op_type, tuple(map(tuple, self.input_shapes)), values)
 
     @property
     def sigma(self) -> float:
@@ -107,7 +106,7 @@ def read_fbnet(path: Path, manifest: Manifest, engine: str, device: str | None =
     missing: list[str] = []
     count_points(manifest)
     for entry in manifest.entries:
-        blocks[entry.key] = entry.graph.model_dump_json()
+        blocks[entry.key] = in_order(entry.graph.model_dump(mode="json"))
         for point in points_of(entry):
             key = entry.key, environment.env_id, point_text(point)
             try:

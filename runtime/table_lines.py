@@ -13,7 +13,7 @@ from nasc.compiler.manifest import entry_key
 from nasc.runtime.device import Environment
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.table import parse_point, point_text
-from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known
+from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known, in_order
 
 SCHEMA = "nasc.table/1"
 MAX_COUNT = 2**31
@@ -83,7 +83,7 @@ class BlockLine(_Line):
             return NO_GRAPH
         if entry_key(self.graph) != self.hash:
             raise ValueError("the hash is not that of the graph")
-        return self.graph.model_dump_json()
+        return in_order(self.graph.model_dump(mode="json"))
 
 
 class MeasurementLine(Measurement):
@@ -142,7 +142,7 @@ class Collected:
 
     def add(self, line: Line) -> None:
         if isinstance(line, EnvironmentLine):
-            calibration = None if line.calibration is None else json.dumps(line.calibration, sort_keys=True)
+            calibration = None if line.calibration is None else in_order(line.calibration)
             self._add_environment(line.id, Known(line.environment, line.reference_us, calibration))
         elif isinstance(line, BlockLine):
             _once(self.blocks, line.hash, line.json_text)

@@ -47,8 +47,8 @@ def merge(tables: Sequence[tuple[str, Contents]], keep: Keep = "newer") -> Merge
     """The rows of several named tables in one.
 
     Of two measurements under one key, one with a latency goes before a failure, then the one measured later; with
-    `keep` "first" the first table's stays in any case. An estimate gives way to a measurement with a latency; of two
-    the one with the smaller error stays. References, and calibrations of tables that are not rescaled, are the first
+    `keep` "first" the first table's stays in any case. Of two estimates the one with the smaller error stays, beside a
+    measurement if there is one: who reads a latency takes the measurement. References, and calibrations of tables that are not rescaled, are the first
     table's that has one.
     """
     merger = _Merger(keep)
@@ -109,15 +109,10 @@ class _Merger:
 
     def finished(self) -> tuple[Contents, list[int]]:
         """What came together, and from which table each row is."""
-        estimates = {
-            key: found
-            for key, found in self.estimates.items()
-            if key not in self.measurements or not self.measurements[key][1].usable
-        }
-        origins = [number for number, _ in (*self.measurements.values(), *estimates.values())]
+        origins = [number for number, _ in (*self.measurements.values(), *self.estimates.values())]
         measurements = {key: row for key, (_, row) in self.measurements.items()}
-        computed = {key: row for key, (_, row) in estimates.items()}
-        return Contents(self.environments, self.blocks, measurements, computed), origins
+        estimates = {key: row for key, (_, row) in self.estimates.items()}
+        return Contents(self.environments, self.blocks, measurements, estimates), origins
 
 
 def scale(to: Known, source: Known) -> float:

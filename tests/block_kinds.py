@@ -73,7 +73,7 @@ def manifests_of(path: Path) -> list[Manifest]:
 
 
 def structure(graph: Graph) -> tuple[object, ...]:
-    """What is left of a graph without sizes: for each node its operator, its attributes and where its inputs come from."""
+    """A graph without its sizes: for each node its operator, its attributes and where its inputs come from."""
     place = {name: i for i, name in enumerate(graph.shapes)}
     inputs = tuple(len(tensor.spatial) for tensor in graph.inputs.values())
     nodes = tuple((n.op, _attributes(n, graph), tuple(place[name] for name in n.inputs)) for n in graph.nodes)

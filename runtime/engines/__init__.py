@@ -10,6 +10,16 @@ from nasc.runtime.engines.base import Engine, Session, TimingOptions
 
 ENGINES: dict[str, str] = {
     "onnxruntime": "nasc.runtime.engines.onnxruntime_cpu:OnnxRuntimeCpu",
+    "onnxruntime-cuda": "nasc.runtime.engines.onnxruntime_gpu:OnnxRuntimeCuda",
+    "onnxruntime-tensorrt": "nasc.runtime.engines.onnxruntime_gpu:OnnxRuntimeTensorrt",
+    "openvino": "nasc.runtime.engines.openvino_engine:OpenVino",
+    "torch": "nasc.runtime.engines.torch_engine:TorchEager",
+    "torch-compile": "nasc.runtime.engines.torch_engine:TorchCompile",
+    "torch-cudagraph": "nasc.runtime.engines.torch_engine:TorchCudaGraph",
+    "analytic": "nasc.runtime.engines.analytic:Analytic",
+    "tensorrt": "nasc.runtime.engines.tensorrt:TensorRt",
+    "tensorrt-rtx": "nasc.runtime.engines.tensorrt:TensorRtRtx",
+    "trtexec": "nasc.runtime.engines.trtexec:Trtexec",
 }
 """Where each engine is, by name: a module and the class in it, which is made of `TimingOptions`.
 

@@ -125,9 +125,11 @@ def _prepare(bind: Bind, model: bytes, precision: str, options: TimingOptions) -
 
 
 def _subject(bound: Bound, options: TimingOptions) -> Subject:
+    """A model with as many repeats as make a batch. The first runs are slow; one whole batch tells how many to make."""
     first_us = bound.first_run(options.point_seconds)
     warm_up = max(1, min(10, int(WARM_UP_SECONDS * 1e6 / max(first_us, 0.1))))
-    return Subject(bound.run, repeats_for(time_batch(bound.run, warm_up).median_us, options))
+    about = repeats_for(time_batch(bound.run, warm_up).minimum_us, options)
+    return Subject(bound.run, repeats_for(time_batch(bound.run, about).median_us, options))
 
 
 def _row(ready: _Ready, found: Statistics, session: Interleaved) -> Measurement:

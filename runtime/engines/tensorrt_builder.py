@@ -12,24 +12,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from nasc.runtime.engines.base import NotBuilt
 from nasc.runtime.engines.tensorrt_cache import TimingCache
-from nasc.runtime.measurement import Status
 
-LEVELS = range(6)
-"""Builder optimisation levels; 3 is TensorRT's default, 0 ignores the timing cache."""
 KEPT_MESSAGES = 20
 
 _NO_MEMORY = re.compile(r"out.?of.?memory|failed_allocation|memory_?allocation|bad_alloc|failed to allocate", re.I)
-_NO_KERNEL = re.compile(r"could not find any implementation|not supported", re.I)
-
-
-class BuildError(Exception):
-    """A model that cannot be built or loaded: the status of its row, and the reason in TensorRT's words."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.status: Status = status
-        self.reason = reason
+_NO_KERNEL = re.compile(r"could not find any implementation|not supported|unsupported_node|plugin not found", re.I)
 
 
 def message_log(trt: Any) -> Any:
@@ -48,16 +37,19 @@ def message_log(trt: Any) -> Any:
     return MessageLog()
 
 
-def failure(errors: Iterable[str], otherwise: str) -> BuildError:
+def failure(errors: Iterable[str], otherwise: str) -> NotBuilt:
     """What went wrong, from the messages of a log; `otherwise` where it holds none."""
     text = "; ".join(" ".join(message.split()) for message in errors) or otherwise
     if _NO_MEMORY.search(text):
-        return BuildError("out_of_memory", text)
-    return BuildError("unsupported" if _NO_KERNEL.search(text) else "build_failed", text)
+        return NotBuilt("out_of_memory", text)
+    return NotBuilt("unsupported" if _NO_KERNEL.search(text) else "build_failed", text)
 
 
 class PlanBuilder:
-    """A builder for many models, as starting one takes seconds. Use it in one thread."""
+    """A builder for many models, as starting one takes seconds. Use it in one thread.
+
+    `level` is the builder's optimisation level, 0 to 5: 3 is TensorRT's default, and 0 ignores the timing cache.
+    """
 
     def __init__(self, trt: Any, *, level: int = 3, cache: TimingCache | None = None) -> None:
         self.trt = trt
@@ -70,9 +62,9 @@ class PlanBuilder:
             cache.attach(self.config)
 
     def build(self, model: bytes) -> bytes:
-        """The plan of an ONNX model with fixed shapes. Raises `BuildError`."""
+        """The plan of an ONNX model with fixed shapes. Raises `NotBuilt`."""
         self.log.errors.clear()
-        network = self._parsed(model)
+        network = self.network(model)
         plan = self.builder.build_serialized_network(network, self.config)
         if plan is None:
             raise failure(self.log.errors, "the builder gave no plan and no reason")
@@ -80,7 +72,8 @@ class PlanBuilder:
             self.cache.keep(self.config)
         return bytes(plan)
 
-    def _parsed(self, model: bytes) -> Any:
+    def network(self, model: bytes) -> Any:
+        """The network of an ONNX model, as the parser reads it. Raises `NotBuilt`."""
         flags = 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = self.builder.create_network(flags)
         parser = self.trt.OnnxParser(network, self.log)
@@ -89,16 +82,16 @@ class PlanBuilder:
         return network
 
 
-def _parse_error(errors: list[Any]) -> BuildError:
+def _parse_error(errors: list[Any]) -> NotBuilt:
     if not errors:
-        return BuildError("build_failed", "the parser refused the model and gave no reason")
+        return NotBuilt("build_failed", "the parser refused the model and gave no reason")
     reason = "; ".join(map(_described, errors))
     code = errors[0].code().name
     if code == "MEM_ALLOC_FAILED" or _NO_MEMORY.search(reason):
-        return BuildError("out_of_memory", reason)
+        return NotBuilt("out_of_memory", reason)
     # An operator that the parser does not know is looked for among the plug-ins, and only missed there.
     unknown = code.startswith("UNSUPPORTED") or "Plugin not found" in reason
-    return BuildError("unsupported" if unknown else "build_failed", reason)
+    return NotBuilt("unsupported" if unknown else "build_failed", reason)
 
 
 def _described(error: Any) -> str:

@@ -6,11 +6,12 @@ same kernels are chosen again. It belongs to one version of TensorRT on one devi
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from filelock import FileLock
 
 from nasc.dsl.diagnostics import NascError
 
-SAVE_SECONDS = 60.0
-"""What is lost when a process is killed: the tactics timed since it last saved."""
+SAVE_SECONDS = 10.0
+"""A process that is killed, or ends, loses the tactics timed since it last saved."""
 LOCK_SECONDS = 30.0
 
 
@@ -28,7 +29,7 @@ class TimingCache:
     """One file. Every save merges what other processes wrote meanwhile, under a lock."""
 
     path: Path
-    saved: float = field(default_factory=time.monotonic)
+    saved: float = -math.inf
 
     def attach(self, config: Any) -> None:
         """Let a builder configuration start from the file; from nothing where it does not fit this device or version.
@@ -49,7 +50,7 @@ class TimingCache:
             config.set_timing_cache(config.create_timing_cache(b""), False)
 
     def keep(self, config: Any) -> None:
-        """Save, unless it was done within the last minute."""
+        """Save, unless it was done within the last seconds."""
         if time.monotonic() - self.saved >= SAVE_SECONDS:
             self.save(config)
 

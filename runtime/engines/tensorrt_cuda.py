@@ -48,6 +48,18 @@ class Cuda:
         return values[0] if values else None
 
 
+def why_no_gpu() -> str | None:
+    """None where there are a GPU, its driver and the package that reaches them, else what is missing."""
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        return "the package `cuda-bindings` is not installed: `pip install cuda-bindings`"
+    error, count = runtime.cudaGetDeviceCount()
+    if error == runtime.cudaError_t.cudaSuccess and count:
+        return None
+    return f"timing needs an NVIDIA GPU and its driver, which are not here ({error.name})"
+
+
 def this_gpu(cudart: Any) -> Device:
     """The first visible GPU: model, multiprocessors, compute capability, memory and driver. Raises `CudaError`."""
     cuda = Cuda(cudart)
@@ -69,7 +81,7 @@ def this_gpu(cudart: Any) -> Device:
 def queries_of(trt: Any, cudart: Any, log: Any, plan: bytes, *, cuda_graph: bool) -> Iterator[Iterator[Query]]:
     """Endless timed queries of a plan, which is on the GPU within the context.
 
-    Raises `BuildError` for a plan that cannot be loaded or run and `CudaError`.
+    Raises `NotBuilt` for a plan that cannot be loaded or run and `CudaError`.
     """
     cuda = Cuda(cudart)
     with ExitStack() as held:
@@ -86,9 +98,7 @@ def queries_of(trt: Any, cudart: Any, log: Any, plan: bytes, *, cuda_graph: bool
         yield _queries(cuda, launch, stream, events)
 
 
-def _enqueue(
-    trt: Any, cuda: Cuda, log: Any, plan: bytes, stream: Any, held: ExitStack
-) -> Callable[[], None]:
+def _enqueue(trt: Any, cuda: Cuda, log: Any, plan: bytes, stream: Any, held: ExitStack) -> Callable[[], None]:
     """Loads a plan with inputs and outputs in the GPU's memory; what is returned asks for one run."""
     log.errors.clear()
     engine = trt.Runtime(log).deserialize_cuda_engine(plan)

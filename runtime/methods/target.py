@@ -23,11 +23,12 @@ _ARRIVES = 0.5
 _PROPORTIONAL, _INTEGRAL = 10.0, 30.0
 _LOG_LIMIT = math.log(100.0)
 """Beyond this factor either way one of the two terms of eq. 2 is all that counts."""
+_NEGATIVE = 2.0
 _BINS = 400
 
 
 class Multiplier:
-    """alpha as the search runs: a proportional-integral controller of log(alpha) on the log of the expected cost."""
+    """alpha as the search runs: a proportional-integral controller on the log of the expected cost."""
 
     def __init__(self, target: float, alpha: float) -> None:
         """`target`: what the found network may cost at most; `alpha`: where the multiplier starts."""
@@ -51,7 +52,7 @@ class Multiplier:
         if abs(wanted) < _LOG_LIMIT or wanted * error < 0:  # what is at its limit already would take long to come back
             self.integral += _INTEGRAL * error * (done - self.done)
         self.done = done
-        self.alpha = self.first * math.exp(max(-_LOG_LIMIT, min(_LOG_LIMIT, wanted)))
+        self.alpha = self.first * _factor(max(-_LOG_LIMIT, min(_LOG_LIMIT, wanted)))
         return self.alpha
 
     def state(self) -> dict[str, Any]:
@@ -64,6 +65,14 @@ class Multiplier:
         self.integral, self.done, self.alpha = (float(state[name]) for name in ("integral", "done", "alpha"))
         if not all(map(math.isfinite, (self.begun or 0.0, self.integral, self.done, self.alpha))):
             raise ValueError("a multiplier that is not finite")
+
+
+def _factor(wanted: float) -> float:
+    """Grows with `wanted` as exp(wanted), is 1 at 0, and negative far below it: the multiplier of an equality.
+
+    A search that would end far below its target is thus rewarded for what costs more.
+    """
+    return (math.exp(wanted) - math.exp(-wanted - _NEGATIVE)) / (1 - math.exp(-_NEGATIVE))
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def best_within(layers: Sequence[Sequence[Option]], fixed: float, target: float)
     if room < 0:
         return None
     bins = _BINS * max(1, len(layers))
-    unit = room / bins if room else 1.0
+    unit = max(room, 1e-9 * target) / bins
     scores = numpy.full(bins + 1, -numpy.inf)
     scores[0] = 0.0
     taken: list[numpy.ndarray[Any, Any]] = []
