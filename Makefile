@@ -3,7 +3,8 @@
 # The first of these that is Python 3.11 or newer, and can make environments, is used; `make PYTHON=...` chooses another.
 USABLE = $(shell $(1) -c 'import ensurepip, sys; sys.version_info >= (3, 11) and print("$(1)")' 2>/dev/null)
 PYTHON ?= $(firstword $(foreach python,python3.11 python3,$(call USABLE,$(python))))
-# What to install beside nasc itself: `make venv EXTRAS=dev,tensorrt` on a machine with an NVIDIA GPU.
+# What to install beside nasc itself: `make venv EXTRAS=dev,tensorrt` on a machine with an NVIDIA GPU; with
+# `EXTRAS=dev,tensorrt-rtx`, as .ci/run does, the tests that build TensorRT engines without a GPU run too.
 EXTRAS ?= dev
 BIN := .venv/bin
 STAMP := .venv/.installed

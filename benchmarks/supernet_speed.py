@@ -91,14 +91,9 @@ class Search:
             return tensor
 
         self.train(architecture=False)
-        # What is recomputed starts from inputs that the hooks do not see.
-        again = [layer for layer in self.method.layers.values() if layer.recompute]
-        watched = [layer.register_forward_pre_hook(lambda _, inputs: (pack(inputs[0]),)) for layer in again]
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = self.loss(self.images.chunk(self.parts)[0], self.labels.chunk(self.parts)[0], False)
         del loss
-        for hook in watched:
-            hook.remove()
         return sum(kept.values())
 
 

@@ -10,14 +10,12 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 from nasc.cli import COMMANDS
 from nasc.compiler.compile import method_options
 from nasc.compiler.count import count_members
 from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.lower_torch import model_source
-from nasc.compiler.methods.others import TargetOptions
 from nasc.compiler.methods.plugins import OWN
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
@@ -38,8 +36,7 @@ def page() -> str:
     """The text of the page."""
     tests = exercised()
     parts = [HEAD, _section("Commands", "command", dict.fromkeys(COMMANDS, True), tests)]
-    engines: tuple[str, ...] = get_args(TargetOptions.model_fields["engine"].annotation)
-    parts.append(_section("Engines", "engine", {name: name in ENGINES for name in engines}, tests))
+    parts.append(_section("Engines", "engine", dict.fromkeys(ENGINES, True), tests))
     methods = {name: bool(method.search) for name, method in OWN.items()}
     parts.append(_section("Search methods", "method", methods, tests))
     parts.append(_spaces(tests))

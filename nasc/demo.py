@@ -34,6 +34,7 @@ from nasc.runtime.profile import profile
 from nasc.runtime.report import Latency, write_latencies, write_report
 from nasc.runtime.table import LatencyTable
 from nasc.runtime.train_file import train_file
+from nasc.runtime.validate import with_batch
 
 DATA, SPACE, ENGINE = "digits", "digits.nas", "onnxruntime"
 RESULTS = ("best.nas", "model.py", "model.onnx", "report.html")
@@ -174,24 +175,15 @@ def _trained(subject: Subject, out: Path, plan: Plan) -> Subject:
 
 def _measured(subjects: Sequence[Subject]) -> list[Subject]:
     """Latencies of the whole networks, timed interleaved by the engine that timed the blocks."""
+    import onnx
+
     engine = make_engine(ENGINE)
-    models = [_with_batch_of_one(subject.file) for subject in subjects]
+    models = [with_batch(onnx.load(subject.file), 1) for subject in subjects]
     found = engine.measure(models, engine.environment(Target(engine=ENGINE)), None).measurements
     failed = [row.error for row in found if row.median is None]
     if failed:
         raise NascError(f"a network could not be measured: {failed[0]}")
     return [replace(s, measured_us=row.median or 0.0) for s, row in zip(subjects, found, strict=True)]
-
-
-def _with_batch_of_one(path: Path) -> bytes:
-    """The model with its open batch set to 1: engines are timed with fixed shapes."""
-    import onnx
-
-    model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    written: bytes = model.SerializeToString()
-    return written
 
 
 def _write(out: Path, run: Path, subjects: Sequence[Subject]) -> None:

@@ -36,6 +36,10 @@ GROWTH = 4
 CONFIDENCE = 0.9
 BAR = 1.6449
 """Nine in ten of what is normally distributed lies within this many standard deviations."""
+UNKNOWN_STRETCH, LEAST_STRETCH = 2.0, 0.5
+"""What error bars are multiplied by where too few points are held back, and the least ever."""
+COMPARED = 1500
+"""At most so many points are compared for what to measure next."""
 LEAST_ERROR = 1e-3
 """No measurement is taken to be more exact than a thousandth of itself."""
 
@@ -167,7 +171,184 @@ class Plan:
         self._asked.update(chosen)
         return [(self.entries[key], point) for key, point in (self.grid.keys[row] for row in chosen)]
 
+    def estimates(self) -> dict[Key, Estimate]:
+        """Every point that was not measured; none where nothing was, or where the nearest measured point failed."""
+        import numpy as np
+
+        known = self._known
+        if not known.us:
+            return {}
+        found = self._interpolated(sorted(known.us))
+        stretch = self._stretch(self._predicted())
+        us, errors = np.exp(found.log), np.exp(found.log) * found.deviation * stretch
+        return {
+            self.grid.keys[row]: Estimate(float(us[row]), float(errors[row]))
+            for row in range(len(self.grid))
+            if row not in known.us and not self._near_failure(row)
+        }
+
+    @property
+    def stated(self) -> Stated | None:
+        """How far held-back points were predicted wrong by the others; None where none are."""
+        import numpy as np
+
+        predicted = self._predicted()
+        if predicted is None:
+            return None
+        wrong = np.sort(np.abs(np.expm1(predicted.wrong)))
+        bound = wrong[min(len(wrong), _rank_above_median(len(wrong))) - 1]
+        middle, high = np.quantile(wrong, [0.5, 0.95])
+        return Stated(len(wrong), float(middle), float(bound), float(high), self._stretch(predicted))
+
     @property
     def measured(self) -> int:
         """How many points were asked for so far."""
         return len(self._asked) - self._there
+
+    # --------------------------------------------------------------------------------------------- what is known
+
+    def _learn(self, results: Mapping[Key, Measurement]) -> None:
+        known = self._known
+        for key, row in results.items():
+            at = self.rows.get(key)
+            if at is None:
+                continue
+            self._asked.add(at)
+            if row.usable and row.median:
+                known.us[at] = row.median
+                known.errors[at] = max(row.standard_error, LEAST_ERROR * row.median)
+            else:
+                known.failed.add(at)
+
+    def _interpolated(self, rows: Sequence[int]) -> Interpolated:
+        known = self._known
+        return interpolate(self.grid, rows, [known.us[row] for row in rows], [known.errors[row] for row in rows])
+
+    def _predicted(self) -> _Predicted | None:
+        """The held-back points as the others predict them."""
+        import numpy as np
+
+        known = self._known
+        held, others = sorted(known.held & known.us.keys()), sorted(known.us.keys() - known.held)
+        if not held or not others:
+            return None
+        found = self._interpolated(others)
+        wrong = found.log[held] - np.log([known.us[row] for row in held])
+        return _Predicted(wrong, found.deviation[held], found.apart)
+
+    def _stretch(self, predicted: _Predicted | None) -> float:
+        """What error bars must be multiplied by, so that nine in ten of the held-back points lie within theirs.
+
+        The rank is that of split conformal prediction, whose bars hold for a further point drawn like the held-back
+        ones however wrong the model is (Lei et al., Distribution-Free Predictive Inference, 2018, section 2.2).
+        """
+        import numpy as np
+
+        if predicted is None or len(predicted.wrong) < HELD_LEAST:
+            return UNKNOWN_STRETCH
+        ratios = np.sort(np.abs(predicted.wrong / predicted.deviation))
+        rank = min(len(ratios), math.ceil(CONFIDENCE * (len(ratios) + 1)))
+        return max(LEAST_STRETCH, float(ratios[rank - 1]) / BAR)
+
+    def _near_failure(self, row: int) -> bool:
+        import numpy as np
+
+        grid, known = self.grid, self._known
+        if not known.failed:
+            return False
+        settled = np.array(sorted(known.failed | known.us.keys()))
+        settled = settled[grid.block[settled] == grid.block[row]]
+        if not len(settled):
+            return False
+        distance = np.abs(grid.where[settled] - grid.where[row]).sum(1)
+        return int(settled[distance.argmin()]) in known.failed
+
+    # --------------------------------------------------------------------------------------------- what to measure
+
+    def _size(self, seconds: float) -> int:
+        """How many points the next batch has."""
+        asked, (fewest, most) = self.measured, BATCH
+        size = min(max(fewest, asked // GROWTH), most, self._limit - asked, len(self.grid) - len(self._asked))
+        if self.budget.seconds is None or not asked:
+            return size
+        each = max(seconds, 1e-9) / asked
+        return min(size, int((self.budget.seconds - seconds) / each))
+
+    def _good_enough(self) -> bool:
+        if self.budget.error is None or len(self._known.held & self._known.us.keys()) < HELD_LEAST:
+            return False
+        stated = self.stated
+        return stated is not None and stated.bound <= self.budget.error
+
+    def _choose(self, size: int) -> list[int]:
+        """`size` points that were not asked for; some of them are held back."""
+        total = self.measured + size
+        held = max(total // HELD_SHARE, min(HELD_LEAST, total // 3)) - len(self._known.held)
+        chosen = self._start(size - held)
+        if len(chosen) < size - held:
+            chosen += self._most_telling(size - held - len(chosen), set(chosen))
+        left = [row for row in range(len(self.grid)) if row not in self._asked and row not in chosen]
+        back = self._random.sample(left, min(size - len(chosen), len(left)))
+        self._known.held.update(back)
+        chosen += back
+        self._random.shuffle(chosen)
+        return chosen
+
+    def _start(self, size: int) -> list[int]:
+        """The largest, smallest and middle points of all blocks, in this order, for at most half of the budget."""
+        import numpy as np
+
+        blocks = [np.flatnonzero(self.grid.block == number) for number in range(len(self.entries))]
+        corners = [[int(b[i]) for b in blocks] for i in (-1, 0)] + [[int(b[len(b) // 2]) for b in blocks]]
+        for stage in corners:
+            Random(derive_seed(len(stage), "order")).shuffle(stage)
+        wanted = list(dict.fromkeys(row for stage in corners for row in stage))[: max(1, self._limit // 2)]
+        return [row for row in wanted if row not in self._asked][:size]
+
+    def _most_telling(self, size: int, taken: set[int]) -> list[int]:
+        """Points, one after the other, whose measurement would lessen the sum of all variances most."""
+        import numpy as np
+
+        known = self._known
+        left = [row for row in range(len(self.grid)) if row not in self._asked and row not in taken]
+        rows = np.array(sorted(self._random.sample(left, min(len(left), COMPARED))), dtype=int)
+        learned = sorted(known.us.keys() - known.held)
+        if not learned:
+            return [int(row) for row in rows[:size]]
+        found = self._interpolated(learned)
+        return [int(rows[i]) for i in _greedy(found.covariance(rows), found.noise, self.importance[rows] ** 2, size)]
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """Held-back points: how far the logarithm was predicted wrong and its standard deviation; see `Interpolated`."""
+
+    wrong: Array
+    deviation: Array
+    apart: Array
+
+
+def _greedy(covariance: Array, noise: float, weights: Array, size: int) -> list[int]:
+    """Numbers of points whose measurement, one after the other, takes most from the weighted sum of variances."""
+    import numpy as np
+
+    chosen: list[int] = []
+    for _ in range(min(size, len(covariance))):
+        variance = np.diag(covariance) + noise
+        gain = (weights[:, None] * covariance**2).sum(0) / variance
+        gain[chosen] = -1.0
+        best = int(gain.argmax())
+        column = covariance[:, best]
+        covariance = covariance - np.outer(column, column) / variance[best]
+        chosen.append(best)
+    return chosen
+
+
+def _rank_above_median(count: int) -> int:
+    """The rank of the least of `count` draws that lies above the median of what they come from, nine times in ten."""
+    below = 0.0
+    for rank in range(1, count + 1):
+        below += math.comb(count, rank - 1) / 2**count
+        if below >= CONFIDENCE:
+            return rank
+    return count

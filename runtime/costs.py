@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import reduce
 from hashlib import blake2b
 from pathlib import Path
-from statistics import median
 
 from nasc.compiler.expr import Rational, Size, add, evaluate
 from nasc.compiler.ir import Graph
@@ -19,8 +18,9 @@ from nasc.compiler.methods.relax import Candidate, RelaxedLayer
 from nasc.compiler.methods.values import Cost
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.calibration import calibration_of
 from nasc.runtime.device import Environment
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.latencies import Latencies
 from nasc.runtime.progress import amount, shown
 from nasc.runtime.table import LatencyTable, Point, point_text
 
@@ -122,7 +122,8 @@ def _points(layer: RelaxedLayer, candidate: Candidate) -> Iterator[tuple[int, di
 def table_costs(
     layers: Sequence[RelaxedLayer], manifest: Manifest, table: LatencyTable, environment: Environment
 ) -> Costs:
-    """Latencies in microseconds. A block's is its median less the engine's call, which the network pays once.
+    """Latencies in microseconds. A block's is its median less the engine's call, which the network pays once, corrected
+    by what whole networks taught where the table holds that (`nasc.runtime.calibration`).
 
     Raises `NascError` for points that the table lacks, naming the command that measures them.
     """
@@ -145,11 +146,9 @@ class _Prices:
         self.entries: dict[tuple[str, int], tuple[Entry, tuple[str, ...]]] = {
             (use.layer, use.variant): (entry, use.widths) for entry in manifest.entries for use in entry.uses
         }
-        self.rows: dict[str, dict[Point, Measurement]] = {
-            entry.key: table.points(entry.key, environment) for entry in manifest.entries
-        }
-        calls = [row.identity for rows in self.rows.values() for row in rows.values() if row.identity is not None]
-        self.call = median(calls) if calls else 0.0
+        self.latencies = Latencies(table, environment)
+        self.calibration = calibration_of(table, environment, manifest)
+        self.call = self.latencies.call(manifest.entries)
         self.missing: list[str] = []
 
     def of(self, layer: RelaxedLayer, number: int) -> Widths:
@@ -168,12 +167,12 @@ class _Prices:
         }
 
     def _price(self, address: str, entry: Entry, point: Point) -> float:
-        row = self.rows[entry.key].get(point)
-        if row is None or not row.usable or row.median is None:
-            why = "" if row is None else f" ({row.status})"
+        found = self.latencies.find(entry, point)
+        if found is None:
+            why = self.latencies.why_not(entry, point)
             self.missing.append(f"{entry.block}{point_text(point)} of {address}{why}")
             return 0.0
-        return max(0.0, row.median - self.call) if row.status == "ok" else 0.0
+        return 0.0 if found.empty else self.calibration.block(found.us - self.call)
 
 
 def _collected(layers: Sequence[RelaxedLayer], kind: Cost, fixed: float, price: _Price) -> Costs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nasc.compiler.ir import Graph
@@ -21,6 +22,16 @@ from nasc.runtime.worker_process import Lost, Message, WorkerProcess
 
 START_SECONDS = 300.0
 """No engine takes longer to import its library, and to say what it measures in."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What is asked of the process, with which models, and how many seconds it may take."""
+
+    name: str
+    values: dict[str, Any]
+    seconds: float
+    models: Sequence[bytes] = ()
 
 
 class EngineWorker:
@@ -50,10 +61,22 @@ class EngineWorker:
         """The number of its process, if it has one now."""
         return self._process.pid if self._process else None
 
+    def close(self) -> None:
+        """End the process; the next call starts another."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def stop(self) -> None:
+        """End the process at once, for good, from another thread than the one that waits for it: that gets `Lost`."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
     def available(self) -> str | None:
         """None where the engine can run on this machine, else why not and what to do."""
         try:
-            reason: str | None = self._ask({"call": "describe"}, START_SECONDS).value["available"]
+            reason: str | None = self._ask(_Call("describe", {}, START_SECONDS)).value["available"]
         except Lost as lost:
             return f"its process did not start: {lost}"
         return reason
@@ -67,80 +90,85 @@ class EngineWorker:
         if reason is not None:
             raise NascError(f"engine `{self.name}` cannot run here: {reason}")
         try:
-            answer = self._ask({"call": "environment", "target": target.model_dump(mode="json")}, START_SECONDS)
+            answer = self._ask(_Call("environment", {"target": target.model_dump(mode="json")}, START_SECONDS))
         except Lost as lost:
             raise NascError(f"engine `{self.name}` cannot say what it measures in: {lost}") from lost
         return Environment.model_validate(answer.value["environment"])
 
     def model(self, graph: Graph, target: Target, environment: Environment) -> bytes:
         """What `measure` takes for a graph whose sizes are all known. Raises `Lost` where it cannot be made."""
-        call = {
-            "call": "model",
+        values = {
             "graph": graph.model_dump(mode="json"),
             "target": target.model_dump(mode="json"),
             "environment": environment.model_dump(mode="json"),
         }
-        return self._twice(call, (), self.options.build_seconds + self.margin).blobs[0]
+        return self._twice(_Call("model", values, self.options.build_seconds + self.margin)).blobs[0]
 
     def measure(self, models: Sequence[bytes], environment: Environment, reference_us: float | None) -> Session:
         """Time models interleaved; see `Engine.measure`. One that ends the process gives a row that says so."""
         if not models:
             return Session((), reference_us)
         if len(models) == 1:
-            return self._measured_alone(models[0], environment, reference_us)
+            return self._measure_one(models[0], environment, reference_us, tries=2)
         try:
-            return self._measured(self._ask(*self._measuring(models, environment, reference_us)))
+            return _session(self._ask(self._measuring(models, environment, reference_us)))
         except Lost:
             rows: list[Measurement] = []
             for model in models:
-                alone = self._measured_alone(model, environment, reference_us, tried=True)
+                alone = self._measure_one(model, environment, reference_us, tries=1)
                 reference_us = alone.reference_us
                 rows += alone.measurements
             return Session(tuple(rows), reference_us)
 
-    def _measured_alone(
-        self, model: bytes, environment: Environment, reference_us: float | None, *, tried: bool = False
-    ) -> Session:
+    def _measure_one(self, model: bytes, environment: Environment, reference_us: float | None, tries: int) -> Session:
         began = time.perf_counter()
         call = self._measuring([model], environment, reference_us)
         try:
-            return self._measured(self._ask(*call) if tried else self._twice(*call))
+            return _session(self._twice(call) if tries == 2 else self._ask(call))
         except Lost as lost:
             row = Measurement.failure(lost.status, str(lost), time.perf_counter() - began)
             return Session((row,), reference_us)
 
-    def _measuring(
-        self, models: Sequence[bytes], environment: Environment, reference_us: float | None
-    ) -> tuple[dict[str, Any], Sequence[bytes], float]:
-        """A call, its models and the seconds it may take: a point's first run, its rounds, and its building."""
-        call = {"call": "measure", "environment": environment.model_dump(mode="json"), "reference_us": reference_us}
-        each = 2 * self.options.point_seconds + self.options.build_seconds
-        return call, models, len(models) * each + self.margin
+    def _measuring(self, models: Sequence[bytes], environment: Environment, reference_us: float | None) -> _Call:
+        """A point takes at most its building, its first run and its rounds."""
+        each = self.options.build_seconds + 2 * self.options.point_seconds
+        values = {"environment": environment.model_dump(mode="json"), "reference_us": reference_us}
+        return _Call("measure", values, len(models) * each + self.margin, models)
 
-    @staticmethod
-    def _measured(answer: Message) -> Session:
-        rows = tuple(Measurement.model_validate(row) for row in answer.value["measurements"])
-        return Session(rows, answer.value["reference_us"])
-
-    def _twice(self, call: dict[str, Any], models: Sequence[bytes], seconds: float) -> Message:
+    def _twice(self, call: _Call) -> Message:
         """An answer, asked for again where the process died: something else may have killed it."""
         try:
-            return self._ask(call, seconds, models)
+            return self._ask(call)
         except Lost as lost:
-            if lost.status not in ("crash", "out_of_memory") or self._process is not None:
+            if self._process is not None or lost.status == "timeout":
                 raise
-        return self._ask(call, seconds, models)
+        return self._ask(call)
 
-    def _ask(self, call: dict[str, Any], seconds: float, models: Sequence[bytes] = ()) -> Message:
-        """The answer to a call. Raises `Lost` where there is none and what the engine raised, as `NascError` or `Lost`."""
-        process = self._process or self._start()
+    def _ask(self, call: _Call) -> Message:
+        """The answer to a call.
+
+        Raises `Lost` where the process ended or made nothing of a model, and what `NascError` the engine raised.
+        """
+        if self._stopped:
+            raise Lost("crash", "the run has ended")
+        self._process = self._process or self._started()
         try:
-            answer = process.ask(Message(call, models), seconds)
+            answer = self._process.ask(Message({"call": call.name, **call.values}, call.models), call.seconds)
         except Lost:
-            self._end()
+            self.close()
             raise
         if "error" in answer.value:
             raise NascError(answer.value["error"], help=answer.value["help"])
         if "status" in answer.value:
             raise Lost(answer.value["status"], answer.value["reason"])
         return answer
+
+    def _started(self) -> WorkerProcess:
+        process = WorkerProcess("nasc.runtime.worker_main")
+        process.tell(Message({"place": self._place, "options": self.options.model_dump(mode="json")}))
+        return process
+
+
+def _session(answer: Message) -> Session:
+    rows = tuple(Measurement.model_validate(row) for row in answer.value["measurements"])
+    return Session(rows, answer.value["reference_us"])

@@ -164,13 +164,26 @@ def _table(rows: Sequence[Mapping[str, float]]) -> Array:
 class Interpolated:
     """Natural logarithms of latencies in microseconds at every point of a grid, and their standard deviations.
 
-    `deviation` is that of a new measurement of the point: it has the model's doubt and the measurements' own noise.
-    `apart` are the measured points' residuals in such deviations, each predicted from all the others.
+    `deviation` is that of a new measurement of the point: it has the model's doubt and the measurements' own noise,
+    whose variance is `noise`. `apart` are the measured points' residuals in such deviations, each predicted from all
+    the others.
     """
 
     log: Array
     deviation: Array
     apart: Array
+    noise: float
+    processes: tuple[tuple[_Process, Array], ...]
+
+    def covariance(self, rows: Array) -> Array:
+        """How the doubts about some points (without noise) hang together: variances and covariances, rows x rows."""
+        import numpy as np
+
+        found = np.zeros((len(rows), len(rows)))
+        for process, own in self.processes:
+            some = np.flatnonzero(np.isin(rows, own))
+            found[np.ix_(some, some)] = process.covariance(rows[some])
+        return found
 
 
 def interpolate(grid: Grid, rows: Sequence[int], us: Sequence[float], errors: Sequence[float]) -> Interpolated:
@@ -188,12 +201,16 @@ def interpolate(grid: Grid, rows: Sequence[int], us: Sequence[float], errors: Se
     own = (np.asarray(errors, dtype=float) / values) ** 2
     parameters = _fitted(grid, at, left, own)
     log, deviation, apart = roofline.copy(), np.zeros(len(grid)), np.zeros(len(at))
+    noise = parameters.noise**2 + float(np.median(own))
+    processes = []
     for some, wanted in _parts(grid, at):
         process = _Process(grid, at[some], left[some], own[some], parameters)
-        mean, deviation[wanted] = process.at(wanted)
+        mean, variance = process.at(wanted)
         log[wanted] += mean
+        deviation[wanted] = np.sqrt(np.maximum(variance, 0.0) + noise)
         apart[some] = process.apart()
-    return Interpolated(log, deviation, apart)
+        processes.append((process, wanted))
+    return Interpolated(log, deviation, apart, noise, tuple(processes))
 
 
 def _roofline(grid: Grid, at: Array, us: Array) -> Array:
@@ -296,16 +313,23 @@ class _Process:
         return float(-0.5 * self.left @ self.weights - np.log(np.diag(self.lower)).sum())
 
     def at(self, rows: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of new measurements at rows of the grid."""
+        """Mean and variance, without noise, at rows of the grid."""
         import numpy as np
+
+        between, known = self._between(rows)
+        own = np.array([_covariance(self.grid, row, row, self.parameters)[0, 0] for row in rows[:, None]])
+        return between @ self.weights, own - (known**2).sum(0)
+
+    def covariance(self, rows: Array) -> Array:
+        """The covariance, without noise, of rows of the grid."""
+        _, known = self._between(rows)
+        return _covariance(self.grid, rows, rows, self.parameters) - known.T @ known
+
+    def _between(self, rows: Array) -> tuple[Array, Array]:
         from scipy.linalg import solve_triangular
 
-        p = self.parameters
-        between = _covariance(self.grid, rows, self.measured, p)
-        known = solve_triangular(self.lower, between.T, lower=True)
-        own = np.array([_covariance(self.grid, rows[i : i + 1], rows[i : i + 1], p)[0, 0] for i in range(len(rows))])
-        variance = own - (known**2).sum(0) + p.noise**2
-        return between @ self.weights, np.sqrt(np.maximum(variance, 1e-12))
+        between = _covariance(self.grid, rows, self.measured, self.parameters)
+        return between, solve_triangular(self.lower, between.T, lower=True)
 
     def apart(self) -> Array:
         """Residuals of the measured points, each predicted from the others, in standard deviations."""

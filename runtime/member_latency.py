@@ -11,24 +11,36 @@ from nasc.compiler.manifest import Entry, Manifest
 from nasc.compiler.member import Member
 from nasc.compiler.member_cost import built_layers, variant_of
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.calibration import calibration_of
 from nasc.runtime.device import Environment
-from nasc.runtime.predict import Prediction, Use, predict
+from nasc.runtime.latencies import Latencies
+from nasc.runtime.predict import Prediction, Use, blocks_of, predict
 from nasc.runtime.table import LatencyTable
 
 
 class MemberLatency:
-    """Predicts latencies of members of one space, whose network and manifest these are."""
+    """Predicts latencies of members of one space, whose network and manifest these are, with the table's correction.
+
+    `call_us` is what the engine's call alone costs. Raises `NascError` for a correction that cannot be read.
+    """
 
     def __init__(self, network: Network, manifest: Manifest, table: LatencyTable, environment: Environment) -> None:
         self.layers = list(layers_of(network))
         self.entries: dict[tuple[str, int], tuple[Entry, tuple[str, ...]]] = {
             (use.layer, use.variant): (entry, use.widths) for entry in manifest.entries for use in entry.uses
         }
-        self.table, self.environment = table, environment
+        self.latencies = Latencies(table, environment)
+        self.call_us = self.latencies.call(manifest.entries)
+        self.calibration = calibration_of(table, environment, manifest)
 
     def __call__(self, member: Member) -> Prediction:
-        """The member's latency. Raises `NascError` for a block that was not measured."""
-        return predict(list(self._uses(member)), self.table, self.environment)
+        """The member's latency. Raises `NascError` for a block without a latency."""
+        uses = list(self._uses(member))
+        return predict(uses, self.latencies, call_us=self.call_us, calibration=self.calibration)
+
+    def blocks(self, member: Member) -> tuple[float, ...]:
+        """What each block of the member adds, in microseconds, without correction. Raises `NascError` likewise."""
+        return blocks_of(list(self._uses(member)), self.latencies, self.call_us)
 
     def _uses(self, member: Member) -> Iterator[Use]:
         for layer, decided in built_layers(self.layers, member):

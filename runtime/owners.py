@@ -1,4 +1,4 @@
-"""Who is at work on a latency table: a text for this process, and whether the process behind such a text still lives."""
+"""Who is at work on a latency table: a name for this process, and whether the process behind a name still lives."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from nasc.compiler.plan import Plan, most_alive, reduced
 from nasc.compiler.plan_supernet import Trace, Widths
 from nasc.compiler.plan_tape import Kind, Trained, Work
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.user_cache import cache_folder
 
 SCHEMA: Literal["nasc.ceilings/1"] = "nasc.ceilings/1"
 SIZES = (1 << 19, 1 << 24)
@@ -54,9 +55,7 @@ class Ceilings(BaseModel):
 
 def ceilings_path(device: str) -> Path:
     """Where the ceilings of a device (`cpu`, `cuda`, …) are kept: in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    folder = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
-    return folder / "nasc" / f"ceilings-{device.replace(':', '-')}.json"
+    return cache_folder() / f"ceilings-{device.replace(':', '-')}.json"
 
 
 def load_ceilings(device: str) -> Ceilings | None:

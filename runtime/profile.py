@@ -1,7 +1,8 @@
 """Profiling: every point of every block of a manifest measured once, into a table that remembers.
 
 What the table holds is not measured again, so that a run that was stopped, or killed, goes on where it was: it loses at
-most the group of points in flight. A block that cannot be built or run becomes a row with its reason.
+most the group of points in flight. Several runs may fill one table: each claims its points in it first, and a lock for
+each device lets one of them time at once. A block that cannot be built or run becomes a row with its reason.
 """
 
 from __future__ import annotations
@@ -9,31 +10,31 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from nasc.compiler.expr import Size
-from nasc.compiler.ir import Graph
 from nasc.compiler.manifest import Entry, Manifest, Target
-from nasc.compiler.primitives import PRIMITIVES
-from nasc.compiler.specialise import AbsentOutput, specialise
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.device import Environment, available_memory
+from nasc.runtime.device import Environment
+from nasc.runtime.device_lock import device_lock
+from nasc.runtime.engine_worker import EngineWorker
 from nasc.runtime.engines import Engine
-from nasc.runtime.measurement import Measurement, Status
+from nasc.runtime.measurement import Measurement
+from nasc.runtime.models import Build
+from nasc.runtime.owners import new_owner
+from nasc.runtime.preparation import GROUP, InLine, InProcesses, Pending, Preparation, Prepared, Task, groups
 from nasc.runtime.progress import Progress, standard_progress
 from nasc.runtime.table import LatencyTable, Point, point_text
 
 MAX_POINTS = 200_000
-GROUP = 8
-"""Points that are timed interleaved, and lost together when the process is killed."""
-MEMORY_SHARE = 0.5
-"""Part of the free memory that the blocks of a group may take together."""
+CLAIM_SECONDS = 3600.0
+"""How long points stay claimed by a run on another machine of which nothing was heard; a dead one here is known."""
 
-Build = Callable[..., Any]
-"""Makes an ONNX model of a graph: `nasc.compiler.lower_onnx.block_onnx`."""
+Rows = dict[tuple[str, Point], Measurement]
+"""Rows of one environment, or of the last one measured in, by entry key and point."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class ProfileReport:
-    """What a run did: of `points`, `present` were in the table before, `measured` are new, `left` were not tried."""
+    """What a run did of `points`.
+
+    `present` were in the table before, `measured` are new, `failures` too; `elsewhere` were measured by other runs
+    meanwhile, `held` are in their hands still, and `left` were not tried.
+    """
 
     points: int
     present: int
@@ -57,21 +62,8 @@ class ProfileReport:
     left: int
     unsettled: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Task:
-    entry: Entry
-    point: Point
-    target: Target
-    environment: Environment
-
-
-@dataclass
-class _Done:
-    measured: int = 0
-    unsettled: int = 0
-    failures: list[Failure] = field(default_factory=list)
+    elsewhere: int = 0
+    held: int = 0
 
 
 def profile(
@@ -82,38 +74,45 @@ def profile(
     progress: Progress | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    stale: timedelta | None = None,
     build: Build | None = None,
+    builders: Sequence[EngineWorker] = (),
 ) -> ProfileReport:
     """Measure what the manifest lists for this engine's targets and the table does not hold yet.
 
-    Measures at most `limit` points; with `retry_failed` also those that failed before. `build` makes the ONNX model of
-    a block, `nasc.compiler.lower_onnx.block_onnx` by default. Progress goes to standard error by default.
+    Measures at most `limit` points; with `retry_failed` also those that failed before, with `stale` those whose row is
+    older than that. `build` makes the ONNX model of a block, `nasc.compiler.lower_onnx.block_onnx` by default. With
+    `builders`, processes of the same engine, models are made in them ahead of timing, and they end with the run.
+    Progress goes to standard error by default.
 
     Raises `NascError` for a manifest without a target for this engine or with more than `MAX_POINTS` points, and
     where the table cannot be written. `KeyboardInterrupt` loses at most the group of points in flight.
     """
     began = time.perf_counter()
-    environments = _environments(manifest, engine)
+    environments = environments_of(manifest, engine)
     total = count_points(manifest) * len(environments)
-    tasks = list(_tasks(manifest, table, environments, retry_failed))
-    chosen = tasks[:limit]
-    done = _Done()
-    shown = progress or standard_progress()
+    stale_before = None if stale is None else datetime.now(UTC) - stale
+    tasks = list(_tasks(manifest, table, environments, retry_failed, stale_before))
     present = total - len(tasks)
-    shown.start("profile", present + len(chosen), present)
+    shown = progress or standard_progress()
+    shown.start("profile", total if limit is None else min(total, present + limit), present)
+    preparation = InProcesses(builders) if builders else InLine(engine, build)
     try:
-        for group in _groups(chosen, build or _default_build()):
-            _measure_group(group, table, engine, shown, done)
+        with Profiler(table, engine, preparation, shown) as profiler:
+            profiler.measure(tasks, limit)
     finally:
         shown.stop()
+    done = profiler.done
     return ProfileReport(
         points=total,
         present=present,
         measured=done.measured,
         failures=tuple(done.failures),
-        left=len(tasks) - len(chosen),
+        left=len(tasks) - done.own - done.elsewhere - done.held,
         unsettled=done.unsettled,
         seconds=time.perf_counter() - began,
+        elsewhere=done.elsewhere,
+        held=done.held,
     )
 
 
@@ -135,8 +134,8 @@ def count_points(manifest: Manifest) -> int:
     return total
 
 
-def _environments(manifest: Manifest, engine: Engine) -> list[tuple[Target, Environment]]:
-    """The targets for this engine, each environment once."""
+def environments_of(manifest: Manifest, engine: Engine) -> list[tuple[Target, Environment]]:
+    """The targets for this engine, each environment once. Raises `NascError` where there is none."""
     targets = [target for target in manifest.targets if target.engine == engine.name]
     if not targets:
         named = ", ".join(sorted({target.engine for target in manifest.targets})) or "none"
@@ -148,124 +147,132 @@ def _environments(manifest: Manifest, engine: Engine) -> list[tuple[Target, Envi
 
 
 def _tasks(
-    manifest: Manifest, table: LatencyTable, environments: list[tuple[Target, Environment]], retry_failed: bool
-) -> Iterator[_Task]:
+    manifest: Manifest,
+    table: LatencyTable,
+    environments: list[tuple[Target, Environment]],
+    retry_failed: bool,
+    stale_before: datetime | None,
+) -> Iterator[Task]:
     for target, environment in environments:
         for entry in manifest.entries:
-            for point in table.missing(entry.key, points_of(entry), environment, retry_failed=retry_failed):
-                yield _Task(entry, point, target, environment)
+            for wanted in table.wanted(
+                entry.key, points_of(entry), environment, retry_failed=retry_failed, stale_before=stale_before
+            ):
+                yield Task(entry, wanted, target, environment)
 
 
-def _default_build() -> Build:
-    from nasc.compiler.lower_onnx import block_onnx
-
-    return block_onnx
+# ------------------------------------------------------------------------------------------------- measuring
 
 
-# ------------------------------------------------------------------------------------------------- groups
+@dataclass
+class Done:
+    """What came of the tasks so far."""
 
-Prepared = tuple[_Task, bytes | Measurement]
+    measured: int = 0
+    unsettled: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    elsewhere: int = 0
+    held: int = 0
 
-
-def _groups(tasks: Iterable[_Task], build: Build) -> Iterator[list[Prepared]]:
-    """Tasks with their models, in groups of one environment that fit into memory together."""
-    for _, same in itertools.groupby(tasks, key=lambda task: task.environment.env_id):
-        group: list[Prepared] = []
-        taken = 0.0
-        free = _memory_for_a_group()
-        for task in same:
-            model, size = _prepare(task, build, free)
-            if group and (len(group) == GROUP or taken + size > free):
-                yield group
-                group, taken, free = [], 0.0, _memory_for_a_group()
-            group.append((task, model))
-            taken += size
-        yield group
+    @property
+    def own(self) -> int:
+        """How many rows this run has written."""
+        return self.measured + len(self.failures)
 
 
-def _memory_for_a_group() -> float:
-    free = available_memory()
-    return math.inf if free is None else free * MEMORY_SHARE
+class Profiler:
+    """Measures tasks into a table that others may be filling too. A context manager: its claims end with it."""
 
+    def __init__(self, table: LatencyTable, engine: Engine, preparation: Preparation, progress: Progress) -> None:
+        self.table, self.engine, self.preparation, self.progress = table, engine, preparation, progress
+        self.owner = new_owner()
+        self.done = Done()
 
-def _prepare(task: _Task, build: Build, free: float) -> tuple[bytes | Measurement, float]:
-    """The task's model and the bytes it needs, or the row that says why there is none."""
-    began = time.perf_counter()
-    try:
-        values = {w.address: v for w, v in zip(task.entry.widths, task.point, strict=True)}
-        graph = specialise(task.entry.graph, values)
-        if not graph.nodes:
-            return Measurement.empty(), 0
-        size = memory_estimate(graph, task.target.batch)
-        if size > free:
-            reason = f"needs about {_gib(size)}, and {_gib(free)} may be used now"
-            return Measurement.failure("out_of_memory", reason, time.perf_counter() - began), 0
-        model = build(graph, batch=task.target.batch, precision=task.target.precision)
-        return model.SerializeToString(), size
-    except AbsentOutput:
-        return Measurement.empty(), 0
-    except NascError as error:
-        return Measurement.failure("unsupported", error.message, time.perf_counter() - began), 0
-    except Exception as error:
-        # A manifest may hold any graph, and a graph that makes no sense may fail anywhere in the lowering.
-        status: Status = "out_of_memory" if isinstance(error, MemoryError) else "build_failed"
-        reason = f"{type(error).__name__}: {error}"
-        return Measurement.failure(status, reason, time.perf_counter() - began), 0
+    def __enter__(self) -> Profiler:
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        self.preparation.close()
+        # Where the table cannot be written, that has been said; and a claim ends with its process at last.
+        with suppress(NascError):
+            self.table.release(self.owner)
 
-def _measure_group(
-    group: Sequence[Prepared], table: LatencyTable, engine: Engine, progress: Progress, done: _Done
-) -> None:
-    environment = group[0][0].environment
-    reference = table.reference(environment)
-    session = engine.measure([m for _, m in group if isinstance(m, bytes)], environment, reference)
-    if session.reference_us is not None:
-        table.set_reference(environment, session.reference_us)
-    measured = iter(session.measurements)
-    for task, model in group:
-        row = model if isinstance(model, Measurement) else next(measured)
-        table.put(task.entry.key, task.point, environment, row, task.entry.graph.model_dump_json())
-        _note(task, row, done)
-        progress.advance(_shown(task, row))
+    def measure(self, tasks: Sequence[Task], limit: int | None = None) -> Rows:
+        """Measure tasks, at most `limit` of them. What other runs are at is left to them, unless they give it up."""
+        rows: Rows = {}
+        most = math.inf if limit is None else self.done.own + limit
+        before = math.inf
+        while 0 < len(tasks) < before and self.done.own < most:
+            before = len(tasks)
+            tasks = self._pass(tasks, most, rows)
+        self.done.held += len(tasks)
+        return rows
 
+    def _pass(self, tasks: Sequence[Task], most: float, rows: Rows) -> list[Task]:
+        """Go through tasks once; gives those that other runs hold."""
+        held: list[Task] = []
+        begun: deque[list[Pending]] = deque()
+        for claimed in self._claimed(tasks, most - self.done.own, held):
+            begun.append([self.preparation.begin(task) for task in claimed])
+            while sum(map(len, begun)) > self.preparation.ahead:
+                self._finish(begun.popleft(), rows)
+        while begun:
+            self._finish(begun.popleft(), rows)
+        return held
 
-def _note(task: _Task, row: Measurement, done: _Done) -> None:
-    if row.usable:
-        done.measured += 1
-        done.unsettled += row.quality in ("unsettled", "noisy")
-    else:
-        done.failures.append(Failure(task.entry.block, task.point, row.status, row.error or ""))
+    def _claimed(self, tasks: Sequence[Task], room: float, held: list[Task]) -> Iterator[list[Task]]:
+        """Tasks that this run got, a group of one environment at a time."""
+        for _, same in itertools.groupby(tasks, key=lambda task: task.environment.env_id):
+            while room and (claimed := self._claim(same, int(min(room, GROUP)), held)):
+                room -= len(claimed)
+                yield claimed
 
+    def _claim(self, tasks: Iterator[Task], count: int, held: list[Task]) -> list[Task]:
+        granted: list[Task] = []
+        while len(granted) < count and (some := list(itertools.islice(tasks, count - len(granted)))):
+            wanted = [task.wanted for task in some]
+            verdicts = self.table.claim(wanted, some[0].environment, self.owner, CLAIM_SECONDS)
+            for task, verdict in zip(some, verdicts, strict=True):
+                if verdict == "done":
+                    self.done.elsewhere += 1
+                    self.progress.advance("measured by another run")
+                else:
+                    (granted if verdict == "granted" else held).append(task)
+        return granted
 
-def _shown(task: _Task, row: Measurement) -> str:
-    result = f"{row.median:.1f} us" if row.median is not None else row.status
-    return f"{task.entry.block}{point_text(task.point)} {result}"
+    def _finish(self, pending: Sequence[Pending], rows: Rows) -> None:
+        for group in groups(pending):
+            for prepared, row in zip(group, self._timed(group), strict=True):
+                task = prepared.task
+                graph = task.entry.graph.model_dump_json()
+                self.table.put(task.entry.key, task.wanted.point, task.environment, row, graph)
+                rows[task.entry.key, task.wanted.point] = row
+                self._note(task, row)
 
+    def _timed(self, group: Sequence[Prepared]) -> list[Measurement]:
+        """A row for each of a group; the models are timed while nothing else is on their device."""
+        environment = group[0].task.environment
+        models = [prepared.model for prepared in group if isinstance(prepared.model, bytes)]
+        measured: Iterator[Measurement] = iter(())
+        if models:
+            with device_lock(environment.device, waiting=self._renew):
+                self._renew()
+                session = self.engine.measure(models, environment, self.table.reference(environment))
+                if session.reference_us is not None:
+                    self.table.set_reference(environment, session.reference_us)
+            measured = iter(session.measurements)
+        return [p.model if isinstance(p.model, Measurement) else next(measured) for p in group]
 
-# ------------------------------------------------------------------------------------------------- memory
+    def _renew(self) -> None:
+        self.table.renew(self.owner, CLAIM_SECONDS)
 
-
-def memory_estimate(graph: Graph, batch: int) -> float:
-    """Bytes that a block takes while it is measured: weights in the model, in the session and packed, and activations.
-
-    Raises `ValueError` for a size that is still open or no whole number.
-    """
-    weights = 0
-    elements = sum(_whole(t.channels) * t.positions for t in graph.inputs.values())
-    for node in graph.nodes:
-        elements += _whole(node.output.channels) * node.output.positions
-        if node.op in PRIMITIVES:
-            weights += _whole(PRIMITIVES[node.op].weights(node, [graph.tensor(name) for name in node.inputs]))
-    return 4.0 * (3 * weights + batch * elements)
-
-
-def _whole(size: Size) -> int:
-    if isinstance(size, int):
-        return size
-    if isinstance(size, Fraction):
-        raise ValueError(f"{size} is not a whole number of channels")
-    raise ValueError(f"the size `{size}` depends on a decision that has no value")
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    def _note(self, task: Task, row: Measurement) -> None:
+        point = task.wanted.point
+        if row.usable:
+            self.done.measured += 1
+            self.done.unsettled += row.quality in ("unsettled", "noisy")
+        else:
+            self.done.failures.append(Failure(task.entry.block, point, row.status, row.error or ""))
+        result = f"{row.median:.1f} us" if row.median is not None else row.status
+        failed = f", {len(self.done.failures)} failed" if self.done.failures else ""
+        self.progress.advance(f"{task.entry.block}{point_text(point)} {result}{failed}")

@@ -74,7 +74,8 @@ def read_contents(table: LatencyTable) -> Contents:
 def update(table: LatencyTable, change: Callable[[Contents], Contents]) -> None:
     """Write what `change` adds to a table's contents or alters in them: all of it, or nothing where anything fails.
 
-    What it leaves out stays. Others who write to the table wait meanwhile. Raises `NascError` where it cannot be read or written.
+    What it leaves out stays. Others who write to the table wait meanwhile. Raises `NascError` where it cannot be read
+    or written.
     """
     with explained(table.path), table._db as db:
         db.execute("BEGIN IMMEDIATE")

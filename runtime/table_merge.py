@@ -21,7 +21,7 @@ from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known
 
 Keep = Literal["newer", "first"]
 
-OFTEN_SCALED = 0.10
+ANOTHER_STATE = 0.10
 """A reference further off than this comes from a machine that was not in the same state."""
 _SCALED = ("minimum", "median", "mad", "identity")
 
@@ -48,8 +48,8 @@ def merge(tables: Sequence[tuple[str, Contents]], keep: Keep = "newer") -> Merge
 
     Of two measurements under one key, one with a latency goes before a failure, then the one measured later; with
     `keep` "first" the first table's stays in any case. Of two estimates the one with the smaller error stays, beside a
-    measurement if there is one: who reads a latency takes the measurement. References, and calibrations of tables that are not rescaled, are the first
-    table's that has one.
+    measurement if there is one: who reads a latency takes the measurement. References, and calibrations of tables that
+    are not rescaled, are the first table's that has one.
     """
     merger = _Merger(keep)
     scaled = [merger.add(number, contents) for number, (_, contents) in enumerate(tables)]

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -75,6 +76,11 @@ class WorkerProcess:
     def pid(self) -> int:
         """The number of the process."""
         return self._process.pid
+
+    def tell(self, message: Message) -> None:
+        """Send a message that has no answer."""
+        with suppress(OSError):  # the answer to the next one tells what it died of
+            send(self._channel, message)
 
     def ask(self, message: Message, seconds: float) -> Message:
         """The answer to a request. Raises `Lost` where there is none, and the process has ended, after `seconds` too."""
@@ -163,6 +169,3 @@ def _kernel_kills() -> int | None:
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     except (OSError, ValueError, StopIteration):
         return None
-
-
-__all__ = ["Lost", "Message", "WorkerProcess", "receive", "send"]

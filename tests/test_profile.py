@@ -22,15 +22,17 @@ from nasc.compiler.domain import Domain
 from nasc.compiler.ir import Graph
 from nasc.compiler.manifest import Entry, Manifest, Target, entry_key
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime import profile as profile_module
+from nasc.runtime import preparation
 from nasc.runtime.device import available_memory, this_cpu
 from nasc.runtime.engines import TimingOptions, make_engine
 from nasc.runtime.engines.onnxruntime_cpu import OnnxRuntimeCpu
 from nasc.runtime.engines.onnxruntime_session import yardsticks
+from nasc.runtime.latencies import Latencies
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.measurement import Measurement
+from nasc.runtime.models import memory_estimate
 from nasc.runtime.predict import predict
-from nasc.runtime.profile import ProfileReport, count_points, memory_estimate, points_of, profile
+from nasc.runtime.profile import ProfileReport, count_points, points_of, profile
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.table import LatencyTable
 from tests.tiny_blocks import PretendEngine, conv_relu, entry, manifest, pretended_environment, tiny_onnx
@@ -263,7 +265,7 @@ def test_a_block_too_large_for_memory_is_not_built(tmp_path: Path) -> None:
 
 def test_groups_fit_into_memory_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = memory_estimate(conv_relu(16), 1)
-    monkeypatch.setattr(profile_module, "_memory_for_a_group", lambda: 3.5 * one)
+    monkeypatch.setattr(preparation, "memory_for_a_group", lambda: 3.5 * one)
     engine = PretendEngine()
     same = [entry(name, Domain.of([16])) for name in "abcdefg"]
     run(tmp_path / "t.db", manifest(*same, targets=[PRETEND]), engine)
@@ -313,21 +315,21 @@ def test_a_prediction_is_the_sum_less_the_calls_saved(tmp_path: Path) -> None:
             table.put(block.key, (width,), ENV, row)
         table.put(block.key, (0,), ENV, Measurement.empty())
         table.put(block.key, (9,), ENV, Measurement.failure("crash", "signal 11"))
-        found = predict([(block, (1,)), (block, {"hidden": 2}), (block, (3,)), (block, (0,))], table, ENV)
+        found = predict([(block, (1,)), (block, {"hidden": 2}), (block, (3,)), (block, (0,))], Latencies(table, ENV))
         assert found.us == pytest.approx(60.0 - 2 * 2.0), "an absent block is no call"
         assert found.error_us == pytest.approx(3**0.5 * 1.2533 * 1.4826 * 0.3 / 3)
-        assert predict([(block, (2,))], table, ENV).us == 20.0
-        assert predict([], table, ENV).us == 0.0
+        assert predict([(block, (2,))], Latencies(table, ENV)).us == 20.0
+        assert predict([], Latencies(table, ENV)).us == 0.0
         with pytest.raises(NascError, match=r"1 of 2 blocks have no latency in .*t\.db.*a\[4\]") as caught:
-            predict([(block, (1,)), (block, (4,))], table, ENV)
+            predict([(block, (1,)), (block, (4,))], Latencies(table, ENV))
         assert f"`nasc profile DIR --table {tmp_path / 't.db'}`" in str(caught.value.help)
         with pytest.raises(NascError, match="signal 11") as caught:
-            predict([(block, (9,))], table, ENV)
+            predict([(block, (9,))], Latencies(table, ENV))
         assert "--retry-failed" in str(caught.value.help)
-        partial = predict([(block, (1,)), (block, (4,))], table, ENV, partial=True)
+        partial = predict([(block, (1,)), (block, (4,))], Latencies(table, ENV), partial=True)
         assert (partial.us, partial.missing) == (10.0, ("a[4]",))
         with pytest.raises(NascError, match="needs a value for hidden"):
-            predict([(block, {"other": 1})], table, ENV)
+            predict([(block, {"other": 1})], Latencies(table, ENV))
 
 
 # ------------------------------------------------------------------------------------------------- manifests

@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import math
+import re
+import shlex
 import statistics
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
@@ -618,3 +621,13 @@ def test_points_of_any_spelling_are_one_point(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     ((_, _, point),) = read_jsonl(tmp_path / "t.jsonl").measurements
     assert point == point_text([Fraction(3, 2), 8])
+
+
+def test_the_examples_of_every_command_parse() -> None:
+    group = main.get_command(click.Context(main), "table")
+    assert isinstance(group, click.Group)
+    for name, command in group.commands.items():
+        lines = re.findall(r"^ *nasc table (.+)$", command.epilog or "", re.MULTILINE)
+        assert lines and all(line.split()[0] == name for line in lines)
+        for line in lines:
+            command.make_context(name, shlex.split(line)[1:])

@@ -5,6 +5,8 @@ No model runs on a GPU here.
 
 from __future__ import annotations
 
+import inspect
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nasc.compiler.manifest import Target
+from nasc.runtime.device import Device
+from nasc.runtime.engines import TimingOptions, tensorrt_cuda
 from nasc.runtime.engines.base import NotBuilt
+from nasc.runtime.engines.tensorrt import TensorRt
 from nasc.runtime.engines.tensorrt_cuda import IN_FLIGHT, CudaError, queries_of, this_gpu
 from nasc.runtime.engines.tensorrt_timing import Protocol, latency_row, sampled
 
@@ -71,11 +77,11 @@ def test_what_counts_is_what_trtexec_counts(
 
 
 def test_a_latency_is_the_median_in_microseconds() -> None:
-    times = [0.010, 0.011, 0.012, 0.011, 0.050] * 40
+    times = [0.010, 0.011, 0.012, 0.011, 0.050] * 80
     row = latency_row(times, "fp16", error=0.01, identity_us=2.0, seconds=3.4)
     assert row.median == pytest.approx(1000 * statistics.median(times)) == pytest.approx(11.0)
     assert row.minimum == pytest.approx(10.0) and row.mad == pytest.approx(1.0)
-    assert (row.status, row.samples, row.identity, row.effective_precision) == ("ok", 200, 2.0, "fp16")
+    assert (row.status, row.samples, row.identity, row.effective_precision) == ("ok", 400, 2.0, "fp16")
     assert row.canary is None and row.quality == "good"
 
 
@@ -97,8 +103,8 @@ class PretendCudart:
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     cudaStreamNonBlocking = 1
 
-    def __init__(self, fails: str = "") -> None:
-        self.fails = fails
+    def __init__(self, fails: str = "", error: str = "cudaErrorMemoryAllocation") -> None:
+        self.fails, self.error = fails, error
         self.now = 0.0
         self.events: dict[int, float] = {}
         self.alive: Counter[str] = Counter()
@@ -109,7 +115,7 @@ class PretendCudart:
         def called(*arguments: Any) -> tuple[Any, ...]:
             self.log.append(call)
             if call == self.fails:
-                return (SimpleNamespace(name="cudaErrorMemoryAllocation"), None)
+                return (SimpleNamespace(name=self.error), None)
             value = self.answer(call, *arguments)
             return ("success",) if value is None else ("success", value)
 
@@ -233,6 +239,45 @@ def test_a_plan_that_cannot_be_loaded_or_run() -> None:
         ):
             pass
     assert not +cudart.alive
+
+
+def test_each_call_is_one_of_the_cuda_runtime_s() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    calls = set(re.findall(r'"(cuda[A-Z]\w+)"|cudart\.(cuda[A-Z]\w+)', inspect.getsource(tensorrt_cuda)))
+    names = {name for pair in calls for name in pair if name}
+    assert len(names) > 15 and not [name for name in names if not hasattr(runtime, name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("cudaErrorMemoryAllocation", "out_of_memory"), ("cudaErrorIllegalAddress", None)]
+)
+def test_an_error_of_the_gpu_ends_the_process_unless_it_is_memory(name: str, status: str | None) -> None:
+    engine = TensorRt()
+    log = type("Log", (), {"Severity": SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)})
+    trt = pretended_trt(None)
+    trt.ILogger = log
+    engine.__dict__.update(trt=trt, cudart=PretendCudart(fails="cudaStreamCreateWithFlags", error=name), version="10.1")
+    engine.__dict__["device"] = Device(kind="cuda", model="pretended", cores=1, features=("sm_90",), system="Linux")
+    environment = engine.environment(Target(precision="fp16"))
+    if status is None:
+        with pytest.raises(SystemExit, match="cudaErrorIllegalAddress"):
+            engine.measure([b"plan"], environment, None)
+    else:
+        (row,) = engine.measure([b"plan"], environment, None).measurements
+        assert row.status == status and name in str(row.error)
+
+
+def test_plans_become_rows_relative_to_nothing() -> None:
+    engine = TensorRt(TimingOptions(cuda_graph=False))
+    cudart = PretendCudart()
+    trt = pretended_trt(PretendPlan(cudart))
+    trt.ILogger = type("Log", (), {"Severity": SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)})
+    device = Device(kind="cuda", model="pretended", cores=1, features=("sm_90",), system="Linux")
+    engine.__dict__.update(trt=trt, cudart=cudart, version="10.1", device=device, identity_us=3.0)
+    session = engine.measure([b"one", b"two"], engine.environment(Target(precision="fp16")), None)
+    assert [row.median for row in session.measurements] == [500.0, 500.0]
+    assert [row.samples for row in session.measurements] == [6000, 6000]
+    assert session.reference_us is None and session.measurements[0].identity == 3.0
 
 
 def test_a_gpu_is_known_by_what_its_latencies_depend_on() -> None:

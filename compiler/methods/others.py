@@ -47,10 +47,26 @@ class NssOptions(CommonOptions):
     flops: FiniteFloat | None = Field(None, gt=0)
 
 
+EngineName = Literal[
+    "onnxruntime",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "openvino",
+    "torch",
+    "torch-compile",
+    "torch-cudagraph",
+    "analytic",
+    "tensorrt",
+    "tensorrt-rtx",
+    "trtexec",
+]
+"""The engines that latencies can be measured with (`nasc.runtime.engines.ENGINES` makes them)."""
+
+
 class TargetOptions(Options):
     """`target NAME { … }`: what latencies are measured on."""
 
-    engine: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    engine: EngineName = "onnxruntime"
     device: str | None = None
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     batch: int = Field(1, ge=1, le=65536)

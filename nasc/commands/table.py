@@ -18,7 +18,7 @@ SHOWN = 10
 """Points that `diff` lists."""
 
 
-@click.group()
+@click.group(epilog=example("nasc table show latency.db", "nasc table diff monday.db tuesday.db"))
 def command() -> None:
     """Look into latency tables, share them, put them together and compare them.
 
@@ -188,7 +188,7 @@ def _merged_into(out: Path, sources: list[tuple[str, Contents]], keep: Keep) -> 
 
 
 def _report(merged: Merged) -> None:
-    from nasc.runtime.table_merge import OFTEN_SCALED
+    from nasc.runtime.table_merge import ANOTHER_STATE
 
     for source in merged.sources:
         if not source.rows:
@@ -196,7 +196,7 @@ def _report(merged: Merged) -> None:
         click.echo(f"{source.name}: {source.kept} of {source.rows} rows")
         for env_id, factor in source.scaled.items():
             click.echo(f"  environment {env_id[:12]}: latencies multiplied by {factor:.4g}, its reference differs")
-            if abs(factor - 1) > OFTEN_SCALED:
+            if abs(factor - 1) > ANOTHER_STATE:
                 click.echo(f"warning: {source.name} was measured on a machine in another state", err=True)
 
 

@@ -101,7 +101,7 @@ class TensorRt:
     def measure(self, models: Sequence[bytes], environment: Environment, reference_us: float | None) -> Session:
         """Time plans one after another: a GPU is not time-sliced as a CPU is, so there is no canary.
 
-        Raises `CudaError` for an error after which the process cannot use the GPU any more.
+        Ends the process (`SystemExit`) after an error of the GPU: whatever it tried next would fail as well.
         """
         rows = tuple(self._row(plan, environment) for plan in models)
         return Session(rows, reference_us)
@@ -119,7 +119,7 @@ class TensorRt:
             return Measurement.failure(error.status, str(error), time.perf_counter() - began)
         except CudaError as error:
             if error.name != "cudaErrorMemoryAllocation":
-                raise
+                raise SystemExit(f"this process cannot use the GPU any more: {error}") from error
             return Measurement.failure("out_of_memory", str(error), time.perf_counter() - began)
 
     def _times(self, plan: bytes) -> list[float]:
