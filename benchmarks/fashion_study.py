@@ -96,14 +96,14 @@ def prepare(out: Path) -> None:
         (out / "images.part").rename(out / "images")
 
 
-def take_images(folder: Path) -> None:
+def take_images(folder: Path, count: int = IMAGES) -> None:
     """The first training images, and all test images, as IDX files."""
     source = next(directory for directory in FASHION_DIRECTORIES if directory.is_dir())
     folder.mkdir(exist_ok=True)
     for name, header, item in (("train-images-idx3-ubyte", 16, 28 * 28), ("train-labels-idx1-ubyte", 8, 1)):
         content = gzip.decompress((source / f"{name}.gz").read_bytes())
-        kept = content[8 : header + IMAGES * item]
-        (folder / name).write_bytes(content[:4] + struct.pack(">I", IMAGES) + kept)
+        kept = content[8 : header + count * item]
+        (folder / name).write_bytes(content[:4] + struct.pack(">I", count) + kept)
     for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
         (folder / name).write_bytes((source / name).read_bytes())
 

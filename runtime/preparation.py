@@ -1,4 +1,4 @@
-"""Points on their way to an engine: their models made, in line or ahead in other processes, in groups that fit memory."""
+"""Points on their way to an engine: models made in line, or ahead in other processes, in groups that fit memory."""
 
 from __future__ import annotations
 

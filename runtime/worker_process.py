@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class WorkerProcess:
     """A Python process that runs `module` with two pipes: one for messages, and one that only tells that we live."""
 
     def __init__(self, module: str) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         # Appending, so that the file can be emptied while the process writes to it.
         fcntl.fcntl(self._errors, fcntl.F_SETFL, fcntl.fcntl(self._errors, fcntl.F_GETFL) | os.O_APPEND)
         self._channel, theirs = Pipe()
@@ -83,7 +82,7 @@ class WorkerProcess:
             send(self._channel, message)
 
     def ask(self, message: Message, seconds: float) -> Message:
-        """The answer to a request. Raises `Lost` where there is none, and the process has ended, after `seconds` too."""
+        """The answer to a request. Raises `Lost` where the process ended, or was ended after `seconds`, without one."""
         self.busy = True
         os.ftruncate(self._errors.fileno(), 0)
         killed_before = _kernel_kills()

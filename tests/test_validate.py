@@ -108,7 +108,7 @@ def test_a_correction_belongs_to_its_space(tmp_path: Path) -> None:
 def test_a_correction_from_a_stranger_is_checked(tmp_path: Path) -> None:
     manifest = manifest_of(network_of(space_of(NARROW)))
     with measured_table(tmp_path / "t.db") as table:
-        table.set_calibration(MACHINE, {space_key(manifest): {"scale": -1.0}})
+        table.set_calibration(ENV, {space_key(manifest): {"scale": -1.0}})
         with pytest.raises(NascError, match="cannot be read"):
             calibration_of(table, ENV, manifest)
 

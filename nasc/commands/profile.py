@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,9 +14,27 @@ from nasc.commands.common import PATH, example, format_option, print_json
 
 if TYPE_CHECKING:
     from nasc.compiler.manifest import Manifest
+    from nasc.runtime.engines import TimingOptions
     from nasc.runtime.profile import ProfileReport
+    from nasc.runtime.table import LatencyTable
 
 SHOWN_FAILURES = 5
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _age(context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """A number of seconds, minutes, hours, days or weeks, such as `30d`."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})(s|min|h|d|w)", value)
+    try:
+        return timedelta(seconds=int(found[1]) * UNITS[found[2]]) if found else _no_age(value)
+    except OverflowError:
+        return _no_age(value)
+
+
+def _no_age(value: str) -> NoReturn:
+    raise click.BadParameter(f"`{value}` is no age; write a number and one of {', '.join(UNITS)}, such as 30d")
 
 
 @click.command(epilog=example("nasc profile build/digits --table latency.db"))
@@ -23,31 +43,83 @@ SHOWN_FAILURES = 5
 @click.option("--engine", help="Measure with this engine.  [default: those of the manifest's targets]")
 @click.option("--limit", type=click.IntRange(min=1), help="Measure at most so many points now.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
+@click.option(
+    "--stale", metavar="AGE", callback=_age, help="Measure again what is older than this, such as 30d or 12h."
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Build in so many processes.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A block that runs longer fails.",
+)
+@click.option("--ceilings", type=PATH, metavar="FILE", help="The device's speed, for the analytic engine.")
+@click.option("--builder-level", type=click.IntRange(0, 5), default=3, show_default=True, help="TensorRT's effort.")
+@click.option("--cuda-graph/--no-cuda-graph", default=True, show_default=True, help="How an NVIDIA GPU is launched.")
 @format_option
-def command(folder: Path, table: Path, engine: str | None, limit: int | None, retry_failed: bool, form: str) -> None:
+def command(
+    folder: Path,
+    table: Path,
+    engine: str | None,
+    limit: int | None,
+    retry_failed: bool,
+    stale: timedelta | None,
+    jobs: int,
+    form: str,
+    **timing: Any,
+) -> None:
     """Measure the latency of every block that the compiled folder DIR lists.
 
-    What the table holds is not measured again: a run that was stopped goes on where it was. A block that cannot be
-    built or run is recorded with its reason.
+    What the table holds is not measured again: a run that was stopped goes on where it was, and several runs may fill
+    one table at the same time. A block that cannot be built or run, or takes its engine down, is recorded with its
+    reason, and the run goes on; it ends with exit code 0 all the same.
+
+    Timing is serial on each device. With --jobs above 1 what is timed next is built meanwhile, in processes of its
+    own: that helps where building is slow and goes on beside the device, as with TensorRT; beside timing on a CPU it
+    disturbs that.
     """
-    from nasc.runtime.engines import make_engine
     from nasc.runtime.manifest_file import load_manifest
-    from nasc.runtime.profile import profile
     from nasc.runtime.table import LatencyTable
 
     manifest = load_manifest(folder)
     names = [engine] if engine else list(dict.fromkeys(t.engine for t in manifest.targets))
     manifest = _with_targets(manifest, names)
-    reports = {}
+    options = _options(**timing)
+    _refuse_unknown(names)
+    asked = {"limit": limit, "retry_failed": retry_failed, "stale": stale}
     with LatencyTable(table) as opened:
-        for name in names:
-            made = make_engine(name)
-            reports[name] = profile(manifest, opened, made, limit=limit, retry_failed=retry_failed)
+        reports = {name: _profiled(manifest, opened, name, options, jobs, asked) for name in names}
     if form == "json":
         print_json({name: _as_json(report) for name, report in reports.items()})
     else:
         for name, report in reports.items():
             click.echo("\n".join(_lines(name, report)))
+
+
+def _options(*, timeout: float, **others: Any) -> TimingOptions:
+    from nasc.runtime.engines import TimingOptions
+
+    return TimingOptions(point_seconds=timeout, **others)
+
+
+def _refuse_unknown(names: list[str]) -> None:
+    from nasc.runtime.engines import engine_place
+
+    for name in names:
+        engine_place(name)
+
+
+def _profiled(
+    manifest: Manifest, table: LatencyTable, name: str, options: TimingOptions, jobs: int, asked: dict[str, Any]
+) -> ProfileReport:
+    from nasc.runtime.engine_worker import EngineWorker
+    from nasc.runtime.profile import profile
+
+    builders = [EngineWorker(name, options) for _ in range(jobs)] if jobs > 1 else []
+    with EngineWorker(name, options) as engine:
+        return profile(manifest, table, engine, builders=builders, **asked)
 
 
 def _with_targets(manifest: Manifest, engines: list[str]) -> Manifest:
@@ -69,6 +141,8 @@ def _lines(engine: str, report: ProfileReport) -> list[str]:
         f"{engine}: {report.points} points; {report.measured} measured in {report.seconds:.0f} s, "
         f"{report.present} were there, {len(report.failures)} failed, {report.left} left"
     ]
+    if report.elsewhere or report.held:
+        lines.append(f"  {report.elsewhere} were measured by other runs meanwhile, {report.held} are in their hands")
     if report.unsettled:
         lines.append(f"  {report.unsettled} did not settle: this machine was busy")
     lines += [f"  failed: {f.block} {f.status}: {f.error}" for f in report.failures[:SHOWN_FAILURES]]

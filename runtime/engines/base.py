@@ -64,7 +64,7 @@ class NotBuilt(Exception):
 class Engine(Protocol):
     """An inference engine whose latency can be measured.
 
-    Two things more it may have. `form`, a `Form`, says what its models are handed over as, "onnx" where it is not there.
+    Two things more it may have. `form`, a `Form`, says what its models are handed over as ("onnx" without it).
     A method `build(model, environment) -> bytes` makes of a model a plan, which `measure` then takes in its place, and
     raises `NotBuilt` where it cannot: building may go on in other processes, ahead of timing.
     """
