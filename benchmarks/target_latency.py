@@ -1,9 +1,10 @@
 """Does a search for a target land below it, and is the network as fast as the table said when it is measured whole?
 
-Run: `python benchmarks/target_latency.py --out /tmp/targets` (half an hour; `--spaces digits` for a third of it). scikit-learn's digits and for Fashion-MNIST (its first 1,500 images) the space's blocks are measured with ONNX Runtime
-here first, and 20 random members whole, which corrects the sum of the blocks. Then PruNet searches for five targets
-between the cheapest and the dearest network, from one warm-up, and for one that no network meets. The found networks
-are measured whole, interleaved, by the engine that measured the blocks. What is done already is not done again.
+Run: `python benchmarks/target_latency.py --out /tmp/targets` (half an hour; `--spaces digits` for a third of it).
+For scikit-learn's digits and for Fashion-MNIST (its first 1,500 images) the space's blocks are measured with ONNX
+Runtime here first, and 20 random members whole, which corrects the sum of the blocks. Then PruNet searches for five
+targets between the cheapest and the dearest network, from one warm-up, and for one that no network meets. The found
+networks are measured whole, interleaved, by the engine that measured the blocks. What is done is not done again.
 """
 
 from __future__ import annotations

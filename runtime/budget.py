@@ -1,9 +1,11 @@
 """Which points to measure when not all can be: a plan that is told results and says what to measure next.
 
-A plan measures the ends and the middle of every block, then wherever the latencies known so far leave the largest
-doubt, and in between points drawn at random that nothing is learned from: how far those are predicted wrong is the
-error that the plan states, and the yardstick that the error bars are stretched by. It measures nothing itself, reads no
-clock, and asks for the same points when it is told the same results.
+A plan measures the ends and the middle of every block, then wherever a measurement would lessen the doubts that the
+latencies known so far leave by most, and in between points drawn at random that nothing is learned from: how far those
+are predicted wrong is the error that the plan states, and the yardstick that the error bars are stretched by. It
+measures nothing itself, reads no clock, and asks for the same points when it is told the same results. Which points are
+held back depends on the seed, the blocks and the budget alone, so that a plan that goes on with what a killed run left
+still holds them back.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 Key = tuple[str, Point]
 """A manifest entry's key and a value for each of its widths."""
 
-HELD_SHARE, HELD_LEAST = 10, 8
-"""One point in ten is held back, and at least eight, but never more than a third of what was measured."""
+HELD_SHARE, HELD_LEAST = 6, 8
+"""One point in six is held back, and at least eight, but never more than a third of what was measured."""
 BATCH = (8, 64)
 """Fewest and most points that are asked for at once."""
 GROWTH = 4
@@ -36,7 +38,7 @@ GROWTH = 4
 CONFIDENCE = 0.9
 BAR = 1.6449
 """Nine in ten of what is normally distributed lies within this many standard deviations."""
-UNKNOWN_STRETCH, LEAST_STRETCH = 2.0, 0.5
+UNKNOWN_STRETCH, LEAST_STRETCH = 2.0, 1.0
 """What error bars are multiplied by where too few points are held back, and the least ever."""
 COMPARED = 1500
 """At most so many points are compared for what to measure next."""
@@ -66,14 +68,14 @@ class Budget:
         points = found.pop("points", None)
         return cls(points=None if points is None else int(points), **found)
 
-    def limit(self, total: int) -> int:
-        """How many of `total` points may be measured."""
-        limits = [total]
+    def limit(self, total: int, there: int = 0) -> int:
+        """How many further points of `total` may be measured when so many are there, by points and share alone."""
+        limits = [total - there]
         if self.points is not None:
             limits.append(self.points)
         if self.share is not None:
-            limits.append(math.floor(self.share * total + 1e-9))
-        return min(limits)
+            limits.append(math.floor(self.share * total + 1e-9) - there)
+        return max(0, min(limits))
 
 
 _BUDGET_HELP = "a share `15%`, points `200`, a time `90s`, `10min` or `2h`, an error `error 3%`, or several with commas"
@@ -117,12 +119,12 @@ class Stated:
 
 @dataclass
 class _Known:
-    """What was measured: rows of the grid with their latencies and standard errors; those held back; and failures."""
+    """What was measured: rows of the grid with their latencies and standard errors; failures; and what is empty."""
 
     us: dict[int, float] = field(default_factory=dict)
     errors: dict[int, float] = field(default_factory=dict)
-    held: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    empty: set[int] = field(default_factory=set)
 
 
 class Plan:
@@ -153,9 +155,11 @@ class Plan:
         self._known = _Known()
         self._asked: set[int] = set()
         self._learn(known or {})
-        there = len(self._asked)
-        self._limit = budget.limit(len(self.grid)) - (there if budget.share is not None else 0)
-        self._there = there
+        self._there = len(self._asked)
+        self._limit = budget.limit(len(self.grid), self._there)
+        self._first = self._corners()
+        self._reserve = self._drawn()
+        self._held = frozenset(self._reserve)
 
     def next(self, results: Mapping[Key, Measurement], seconds: float = 0.0) -> list[tuple[Entry, Point]]:
         """What to measure next, in this order; nothing when the plan is at its end.
@@ -184,7 +188,7 @@ class Plan:
         return {
             self.grid.keys[row]: Estimate(float(us[row]), float(errors[row]))
             for row in range(len(self.grid))
-            if row not in known.us and not self._near_failure(row)
+            if row not in known.us and row not in known.empty and not self._near_failure(row)
         }
 
     @property
@@ -214,9 +218,12 @@ class Plan:
             if at is None:
                 continue
             self._asked.add(at)
+            known.failed.discard(at)
             if row.usable and row.median:
                 known.us[at] = row.median
                 known.errors[at] = max(row.standard_error, LEAST_ERROR * row.median)
+            elif row.usable:
+                known.empty.add(at)
             else:
                 known.failed.add(at)
 
@@ -229,12 +236,12 @@ class Plan:
         import numpy as np
 
         known = self._known
-        held, others = sorted(known.held & known.us.keys()), sorted(known.us.keys() - known.held)
+        held, others = sorted(known.us.keys() & self._held), sorted(known.us.keys() - self._held)
         if not held or not others:
             return None
         found = self._interpolated(others)
         wrong = found.log[held] - np.log([known.us[row] for row in held])
-        return _Predicted(wrong, found.deviation[held], found.apart)
+        return _Predicted(wrong, found.deviation[held])
 
     def _stretch(self, predicted: _Predicted | None) -> float:
         """What error bars must be multiplied by, so that nine in ten of the held-back points lie within theirs.
@@ -275,44 +282,47 @@ class Plan:
         return min(size, int((self.budget.seconds - seconds) / each))
 
     def _good_enough(self) -> bool:
-        if self.budget.error is None or len(self._known.held & self._known.us.keys()) < HELD_LEAST:
+        if self.budget.error is None or len(self._known.us.keys() & self._held) < HELD_LEAST:
             return False
         stated = self.stated
         return stated is not None and stated.bound <= self.budget.error
 
     def _choose(self, size: int) -> list[int]:
         """`size` points that were not asked for; some of them are held back."""
-        total = self.measured + size
-        held = max(total // HELD_SHARE, min(HELD_LEAST, total // 3)) - len(self._known.held)
-        chosen = self._start(size - held)
-        if len(chosen) < size - held:
-            chosen += self._most_telling(size - held - len(chosen), set(chosen))
-        left = [row for row in range(len(self.grid)) if row not in self._asked and row not in chosen]
-        back = self._random.sample(left, min(size - len(chosen), len(left)))
-        self._known.held.update(back)
-        chosen += back
+        reserve = [row for row in self._reserve if row not in self._asked]
+        back = reserve[: max(0, _held_of(len(self._asked) + size) - (len(self._reserve) - len(reserve)))]
+        first = [row for row in self._first if row not in self._asked][: size - len(back)]
+        chosen = back + first + self._most_telling(size - len(back) - len(first), {*first, *self._reserve})
+        chosen += [row for row in reserve if row not in back][: size - len(chosen)]
         self._random.shuffle(chosen)
         return chosen
 
-    def _start(self, size: int) -> list[int]:
+    def _corners(self) -> list[int]:
         """The largest, smallest and middle points of all blocks, in this order, for at most half of the budget."""
         import numpy as np
 
         blocks = [np.flatnonzero(self.grid.block == number) for number in range(len(self.entries))]
         corners = [[int(b[i]) for b in blocks] for i in (-1, 0)] + [[int(b[len(b) // 2]) for b in blocks]]
         for stage in corners:
-            Random(derive_seed(len(stage), "order")).shuffle(stage)
-        wanted = list(dict.fromkeys(row for stage in corners for row in stage))[: max(1, self._limit // 2)]
-        return [row for row in wanted if row not in self._asked][:size]
+            self._random.shuffle(stage)
+        return list(dict.fromkeys(row for stage in corners for row in stage))[: (self._there + self._limit + 1) // 2]
+
+    def _drawn(self) -> list[int]:
+        """The points held back, in the order in which they are measured."""
+        left = sorted(set(range(len(self.grid))) - set(self._first))
+        self._random.shuffle(left)
+        return left[: _held_of(self._there + self._limit)]
 
     def _most_telling(self, size: int, taken: set[int]) -> list[int]:
         """Points, one after the other, whose measurement would lessen the sum of all variances most."""
         import numpy as np
 
+        if size <= 0:
+            return []
         known = self._known
         left = [row for row in range(len(self.grid)) if row not in self._asked and row not in taken]
         rows = np.array(sorted(self._random.sample(left, min(len(left), COMPARED))), dtype=int)
-        learned = sorted(known.us.keys() - known.held)
+        learned = sorted(known.us.keys() - self._held)
         if not learned:
             return [int(row) for row in rows[:size]]
         found = self._interpolated(learned)
@@ -325,7 +335,6 @@ class _Predicted:
 
     wrong: Array
     deviation: Array
-    apart: Array
 
 
 def _greedy(covariance: Array, noise: float, weights: Array, size: int) -> list[int]:
@@ -342,6 +351,11 @@ def _greedy(covariance: Array, noise: float, weights: Array, size: int) -> list[
         covariance = covariance - np.outer(column, column) / variance[best]
         chosen.append(best)
     return chosen
+
+
+def _held_of(measured: int) -> int:
+    """How many of so many measured points are held back."""
+    return max(measured // HELD_SHARE, min(HELD_LEAST, measured // 3))
 
 
 def _rank_above_median(count: int) -> int:

@@ -49,6 +49,7 @@ class EngineWorker:
         self._place = engine_place(name)
         self._process: WorkerProcess | None = None
         self._stopped = False
+        self._reason: str | None = None
 
     def __enter__(self) -> EngineWorker:
         return self
@@ -76,10 +77,10 @@ class EngineWorker:
     def available(self) -> str | None:
         """None where the engine can run on this machine, else why not and what to do."""
         try:
-            reason: str | None = self._ask(_Call("describe", {}, START_SECONDS)).value["available"]
+            self._process = self._process or self._started()
         except Lost as lost:
             return f"its process did not start: {lost}"
-        return reason
+        return self._reason
 
     def environment(self, target: Target) -> Environment:
         """What its latencies for a target are measured in.
@@ -157,16 +158,26 @@ class EngineWorker:
         except Lost:
             self.close()
             raise
-        if "error" in answer.value:
-            raise NascError(answer.value["error"], help=answer.value["help"])
-        if "status" in answer.value:
-            raise Lost(answer.value["status"], answer.value["reason"])
-        return answer
+        return _checked(answer)
 
     def _started(self) -> WorkerProcess:
+        """A process with the engine in it. Raises `Lost` where it does not come to that."""
         process = WorkerProcess("nasc.runtime.worker_main")
-        process.tell(Message({"place": self._place, "options": self.options.model_dump(mode="json")}))
+        hello = Message({"call": "begin", "place": self._place, "options": self.options.model_dump(mode="json")})
+        try:
+            self._reason = _checked(process.ask(hello, START_SECONDS)).value["available"]
+        except BaseException:
+            process.close()
+            raise
         return process
+
+
+def _checked(answer: Message) -> Message:
+    if "error" in answer.value:
+        raise NascError(answer.value["error"], help=answer.value["help"])
+    if "status" in answer.value:
+        raise Lost(answer.value["status"], answer.value["reason"])
+    return answer
 
 
 def _session(answer: Message) -> Session:

@@ -2,10 +2,10 @@
 
 A latency is modelled as a learned roofline times a smooth deviation. The roofline is a sum of MACs, elements and
 weights by kind of operator, channels rounded up to whole vectors, each with a cost that is fitted over all blocks
-together and is not negative. The deviation is a Gaussian process over the logarithm: a factor of the block's own, a curve over its widths, and a curve that it shares
-with blocks of a similar make, so that what one block shows of a step in the caches helps the others. How strongly each
-of them acts, and how noisy measurements are, is what makes the measured points most likely (Rasmussen and Williams,
-Gaussian Processes for Machine Learning, 2006, section 5.4.1).
+together and is not negative. The deviation is a Gaussian process over the logarithm: a factor of the block's own, a
+curve over its widths, and a curve that it shares with blocks of a similar make, so that what one block shows of a step
+in the caches helps the others. How strongly each of them acts, and how noisy measurements are, is what makes the
+measured points most likely (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1).
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+    Rows = NDArray[np.intp]
 
 Point = tuple[Rational, ...]
 
 START = (0.05, 0.05, 0.05, 0.05, 0.4, 1.0, 0.01)
 """Where the search for the process's parameters begins; see `_Parameters`."""
 LEAST, MOST = 1e-3, 10.0
-FITTED = 400
+FITTED = 250
 """The parameters are fitted to at most this many points: the time grows with their cube."""
 LEARNED = 1500
 """Measured points that are inverted together. Blocks of more are split into parts that do not learn from each other."""
@@ -62,7 +63,7 @@ class Grid:
     """
 
     keys: tuple[tuple[str, Point], ...]
-    block: Array
+    block: Rows
     where: Array
     terms: tuple[Array, ...]
 
@@ -173,9 +174,9 @@ class Interpolated:
     deviation: Array
     apart: Array
     noise: float
-    processes: tuple[tuple[_Process, Array], ...]
+    processes: tuple[tuple[_Process, Rows], ...]
 
-    def covariance(self, rows: Array) -> Array:
+    def covariance(self, rows: Rows) -> Array:
         """How the doubts about some points (without noise) hang together: variances and covariances, rows x rows."""
         import numpy as np
 
@@ -213,7 +214,7 @@ def interpolate(grid: Grid, rows: Sequence[int], us: Sequence[float], errors: Se
     return Interpolated(log, deviation, apart, noise, tuple(processes))
 
 
-def _roofline(grid: Grid, at: Array, us: Array) -> Array:
+def _roofline(grid: Grid, at: Rows, us: Array) -> Array:
     """Logarithms of the latencies by a sum of terms, with as many lanes as explain the measured points best."""
     import numpy as np
 
@@ -225,7 +226,7 @@ def _roofline(grid: Grid, at: Array, us: Array) -> Array:
 def _costs(terms: Array, us: Array) -> tuple[Array, float]:
     """The cost of each term, none negative, with the least squares of relative errors, and what is left of those."""
     import numpy as np
-    from scipy.optimize import nnls
+    from scipy.optimize import nnls  # type: ignore[import-untyped]
 
     scale = np.maximum(terms.max(axis=0), 1e-300)
     relative = terms / scale / us[:, None]
@@ -235,7 +236,7 @@ def _costs(terms: Array, us: Array) -> tuple[Array, float]:
     return costs / scale, float(left)
 
 
-def _parts(grid: Grid, at: Array) -> Iterator[tuple[Array, Array]]:
+def _parts(grid: Grid, at: Rows) -> Iterator[tuple[Rows, Rows]]:
     """Measured points, by their place in `at`, and the grid's points that learn from them: whole blocks together."""
     import numpy as np
 
@@ -262,15 +263,35 @@ class _Parameters:
     noise: float
 
 
-def _covariance(grid: Grid, a: Array, b: Array, p: _Parameters) -> Array:
-    import numpy as np
+@dataclass(frozen=True)
+class _Pairs:
+    """What a covariance between points depends on, without the parameters."""
 
-    same = grid.block[a][:, None] == grid.block[b][None, :]
-    near = _matern(_distance(grid.where[a], grid.where[b]) / p.stretch)
-    alike = np.exp(-0.5 * (_distance(grid.make[a], grid.make[b]) / p.unlike) ** 2)
-    rise = (grid.where[a] - 0.5) @ (grid.where[b] - 0.5).T
-    own: Array = same * (p.factor**2 + p.curve**2 * near + p.slope**2 * rise)
-    return own + p.shared**2 * alike * (1.0 + near)
+    same: Array
+    apart: Array
+    unlike: Array
+    rise: Array
+
+    @classmethod
+    def of(cls, grid: Grid, a: Rows, b: Rows) -> _Pairs:
+        return cls(
+            same=grid.block[a][:, None] == grid.block[b][None, :],
+            apart=_distance(grid.where[a], grid.where[b]),
+            unlike=_distance(grid.make[a], grid.make[b]),
+            rise=(grid.where[a] - 0.5) @ (grid.where[b] - 0.5).T,
+        )
+
+    def covariance(self, p: _Parameters) -> Array:
+        import numpy as np
+
+        near = _matern(self.apart / p.stretch)
+        alike = np.exp(-0.5 * (self.unlike / p.unlike) ** 2)
+        own: Array = self.same * (p.factor**2 + p.curve**2 * near + p.slope**2 * self.rise)
+        return own + p.shared**2 * alike * (1.0 + near)
+
+
+def _covariance(grid: Grid, a: Rows, b: Rows, p: _Parameters) -> Array:
+    return _Pairs.of(grid, a, b).covariance(p)
 
 
 def _distance(a: Array, b: Array) -> Array:
@@ -290,14 +311,12 @@ def _matern(distance: Array) -> Array:
 
 
 class _Process:
-    """The Gaussian process given measured points. `LinAlgError` where the covariance cannot be inverted."""
+    """The Gaussian process given measured points: `left` of the roofline, with variances `own`. Raises `LinAlgError`
+    where the covariance cannot be inverted."""
 
-    def __init__(self, grid: Grid, at: Array, left: Array, own: Array, parameters: _Parameters) -> None:
-        import numpy as np
-
+    def __init__(self, grid: Grid, at: Rows, left: Array, own: Array, parameters: _Parameters) -> None:
         self.grid, self.measured, self.left, self.parameters = grid, at, left, parameters
-        covariance = _covariance(grid, at, at, parameters) + np.diag(own + parameters.noise**2)
-        self.lower = np.linalg.cholesky(covariance)
+        self.lower = _lower(_Pairs.of(grid, at, at), own, parameters)
         self.weights = self._solve(left)
 
     def _solve(self, right: Array) -> Array:
@@ -306,13 +325,7 @@ class _Process:
         solved: Array = cho_solve((self.lower, True), right)
         return solved
 
-    def likelihood(self) -> float:
-        """The logarithm of the measured values' likelihood, up to a constant."""
-        import numpy as np
-
-        return float(-0.5 * self.left @ self.weights - np.log(np.diag(self.lower)).sum())
-
-    def at(self, rows: Array) -> tuple[Array, Array]:
+    def at(self, rows: Rows) -> tuple[Array, Array]:
         """Mean and variance, without noise, at rows of the grid."""
         import numpy as np
 
@@ -320,12 +333,12 @@ class _Process:
         own = np.array([_covariance(self.grid, row, row, self.parameters)[0, 0] for row in rows[:, None]])
         return between @ self.weights, own - (known**2).sum(0)
 
-    def covariance(self, rows: Array) -> Array:
+    def covariance(self, rows: Rows) -> Array:
         """The covariance, without noise, of rows of the grid."""
         _, known = self._between(rows)
         return _covariance(self.grid, rows, rows, self.parameters) - known.T @ known
 
-    def _between(self, rows: Array) -> tuple[Array, Array]:
+    def _between(self, rows: Rows) -> tuple[Array, Array]:
         from scipy.linalg import solve_triangular
 
         between = _covariance(self.grid, rows, self.measured, self.parameters)
@@ -340,20 +353,38 @@ class _Process:
         return apart
 
 
-def _fitted(grid: Grid, at: Array, left: Array, own: Array) -> _Parameters:
+def _lower(pairs: _Pairs, own: Array, parameters: _Parameters) -> Array:
+    """The lower triangle whose product with its transpose is the covariance of measurements."""
+    import numpy as np
+
+    lower = np.linalg.cholesky(pairs.covariance(parameters) + np.diag(own + parameters.noise**2))
+    return np.asarray(lower, dtype=np.float64)
+
+
+def _fitted(grid: Grid, at: Rows, left: Array, own: Array) -> _Parameters:
     """The most likely parameters, with a weak preference for those near `START`."""
     import numpy as np
+    from scipy.linalg import solve_triangular
     from scipy.optimize import minimize
 
     some = np.random.default_rng(0).permutation(len(at))[:FITTED]
+    pairs, left, own = _Pairs.of(grid, at[some], at[some]), left[some], own[some]
 
     def loss(logs: Array) -> float:
-        p = _Parameters(*np.exp(np.clip(logs, np.log(LEAST), np.log(MOST))))
-        doubt = float(((logs - np.log(START)) ** 2).sum()) / 8
+        """The negative logarithm of the likelihood and of the preference, up to a constant."""
         try:
-            return doubt - _Process(grid, at[some], left[some], own[some], p).likelihood()
+            lower = _lower(pairs, own, _parameters(logs))
         except np.linalg.LinAlgError:
             return 1e12
+        doubt = float(((logs - np.log(START)) ** 2).sum()) / 8
+        return (
+            doubt + 0.5 * float((solve_triangular(lower, left, lower=True) ** 2).sum()) + np.log(np.diag(lower)).sum()
+        )
 
-    found = minimize(loss, np.log(START), method="L-BFGS-B", options={"maxiter": 30})
-    return _Parameters(*np.exp(np.clip(found.x, np.log(LEAST), np.log(MOST))))
+    return _parameters(minimize(loss, np.log(START), method="L-BFGS-B", options={"maxiter": 30}).x)
+
+
+def _parameters(logs: Array) -> _Parameters:
+    import numpy as np
+
+    return _Parameters(*np.exp(np.clip(logs, np.log(LEAST), np.log(MOST))))

@@ -85,3 +85,21 @@ def plot_latencies(rows: Sequence[Latency]) -> Figure:
     axes.legend()
     axes.grid(alpha=0.3)
     return figure
+
+
+def plot_validation(networks: Sequence[tuple[float, float, float]]) -> Figure:
+    """Networks' latencies as measured, as the sum of their blocks and as corrected, in microseconds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    measured = [one[0] for one in networks]
+    ends = [min(map(min, networks), default=0.0), max(map(max, networks), default=1.0)]
+    axes.plot(ends, ends, color="#999999", linewidth=1, label="equal")
+    for place, color, label in ((1, "#c2554f", "sum of the blocks"), (2, "#4878a8", "corrected")):
+        axes.scatter(measured, [one[place] for one in networks], color=color, label=label)
+    axes.set_xlabel("measured, us")
+    axes.set_ylabel("predicted, us")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure

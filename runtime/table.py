@@ -137,8 +137,18 @@ class LatencyTable:
             self._put_block(entry_key, block_json, environment)
             self._insert("estimate", ("block_hash", "env_id", "point", "median", "error"), values)
 
+    def drop_estimates(self, entry_key: str, environment: Environment) -> None:
+        """Forget what was estimated of a block in this environment."""
+        with explained(self.path), self._db:
+            self._db.execute(
+                "DELETE FROM estimate WHERE block_hash = ? AND env_id = ?", (entry_key, environment.env_id)
+            )
+
     def set_calibration(self, environment: Environment, calibration: Mapping[str, Any]) -> None:
-        """Record how sums of this environment's latencies relate to whole networks, as JSON."""
+        """Record how sums of this environment's latencies relate to whole networks, as JSON.
+
+        Raises `ValueError` for a number that JSON does not have.
+        """
         text = json.dumps(calibration, sort_keys=True, allow_nan=False)
         with explained(self.path), self._db:
             self._put_environment(environment)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasc.runtime.device import Environment
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.measurement import Estimate, Measurement
 from nasc.runtime.table import LatencyTable, parse_point, point_text
 from nasc.runtime.table_file import explained
 
@@ -20,14 +20,6 @@ NO_GRAPH = "{}"
 
 _COLUMNS = tuple(Measurement.model_fields)
 _KEY = "block_hash, env_id, point"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A latency that was computed, not measured, and its standard error; microseconds."""
-
-    median: float
-    error: float
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from nasc.compiler.manifest import Entry, Manifest
 from nasc.compiler.specialise import AbsentOutput, specialise
 from nasc.dsl.diagnostics import NascError, did_you_mean
 from nasc.runtime.device import Device, Environment
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.measurement import Estimate, Measurement
 from nasc.runtime.profile import count_points, points_of
 from nasc.runtime.table import Point, point_text
-from nasc.runtime.table_contents import Contents, Estimate, Key, Known, in_order
+from nasc.runtime.table_contents import Contents, Key, Known, in_order
 from nasc.runtime.table_exchange import at_line, lines_of, read_bytes
 
 DECILES_IN_SIGMA = 2.5631

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from nasc.compiler.ir import Graph
 from nasc.compiler.manifest import entry_key
 from nasc.runtime.device import Environment
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.measurement import Estimate, Measurement
 from nasc.runtime.table import parse_point, point_text
-from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known, in_order
+from nasc.runtime.table_contents import NO_GRAPH, Contents, Key, Known, in_order
 
 SCHEMA = "nasc.table/1"
 MAX_COUNT = 2**31

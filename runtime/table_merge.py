@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from nasc.runtime.measurement import Measurement
-from nasc.runtime.table_contents import NO_GRAPH, Contents, Estimate, Key, Known
+from nasc.runtime.measurement import Estimate, Measurement
+from nasc.runtime.table_contents import NO_GRAPH, Contents, Key, Known
 
 Keep = Literal["newer", "first"]
 

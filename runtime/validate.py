@@ -18,6 +18,7 @@ from nasc.dsl.diagnostics import NascError
 from nasc.dsl.loader import Module
 from nasc.runtime.calibration import Calibration, Observed, fit, store
 from nasc.runtime.device import Environment
+from nasc.runtime.device_lock import device_lock
 from nasc.runtime.engines import Engine
 from nasc.runtime.engines.base import build_plan, form_of
 from nasc.runtime.member_latency import MemberLatency
@@ -68,7 +69,9 @@ def validate(
     try:
         for first in range(0, count, TOGETHER):
             models = [_model(module, space, member, target) for member in members[first : first + TOGETHER]]
-            for latency in _measured(engine, models, environment, table.reference(environment)):
+            with device_lock(environment.device):
+                latencies = _measured(engine, models, environment, table.reference(environment))
+            for latency in latencies:
                 measured.append(latency)
                 progress.advance(f"{latency:.1f} us")
     finally:

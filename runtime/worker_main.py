@@ -1,6 +1,6 @@
 """The side of an engine's process that serves: `python -m nasc.runtime.worker_main CHANNEL LIFE`, two descriptors.
 
-The first message names the engine by its `module:class`; each that follows names a call, and gets one answer.
+The first message names the engine by its `module:class`; each that follows names a call. Each gets one answer.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(int(sys.argv[2]),), daemon=True).start()
     channel = Connection(int(sys.argv[1]))
+    server = _Server()
     try:
-        server = _Server(receive(channel))
         while True:
             send(channel, server.answer(receive(channel)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -44,11 +44,10 @@ def _end_with_parent(life: int) -> None:
 
 
 class _Server:
-    def __init__(self, hello: Message) -> None:
-        self.hello = hello
-        self._engine: Engine | None = None
+    def __init__(self) -> None:
+        self.engine: Engine
         self._calls: dict[str, Callable[[Message], Message]] = {
-            "describe": self._describe,
+            "begin": self._begin,
             "environment": self._environment,
             "model": self._model,
             "measure": self._measure,
@@ -64,14 +63,8 @@ class _Server:
             status, reason = why_not(error)
             return Message({"status": status, "reason": reason})
 
-    @property
-    def engine(self) -> Engine:
-        if self._engine is None:
-            options = TimingOptions.model_validate(self.hello.value["options"])
-            self._engine = load_engine(self.hello.value["place"], options)
-        return self._engine
-
-    def _describe(self, request: Message) -> Message:
+    def _begin(self, request: Message) -> Message:
+        self.engine = load_engine(request.value["place"], TimingOptions.model_validate(request.value["options"]))
         return Message({"available": self.engine.available()})
 
     def _environment(self, request: Message) -> Message:

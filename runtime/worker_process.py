@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -75,11 +74,6 @@ class WorkerProcess:
     def pid(self) -> int:
         """The number of the process."""
         return self._process.pid
-
-    def tell(self, message: Message) -> None:
-        """Send a message that has no answer."""
-        with suppress(OSError):  # the answer to the next one tells what it died of
-            send(self._channel, message)
 
     def ask(self, message: Message, seconds: float) -> Message:
         """The answer to a request. Raises `Lost` where the process ended, or was ended after `seconds`, without one."""

@@ -1,7 +1,7 @@
 """An engine that does to its process what a script says: killed by signals, hanging, out of memory, or just slow.
 
-The folder in NASC_TEST_ENGINE has `script.json`, from a block's width to what becomes of it, and gets `log`: a line with
-the width and when its timing began and ended, for each model that was measured.
+The folder in NASC_TEST_ENGINE has `script.json`, from a block's width to what becomes of it, and gets `log`: a line for
+each model that was measured, with its width and when its timing began and ended.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from nasc.cli import COMMANDS, main
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHOWN = re.findall(r"^\$ nasc (.+)$", README, re.MULTILINE)
+SHOWN = [line for page in PAGES for line in re.findall(r"^\$ nasc (.+)$", page.read_text("utf-8"), re.MULTILINE)]
 
 
 @pytest.mark.parametrize("line", SHOWN)
 def test_a_shown_command_parses_and_reads_files_that_exist(line: str) -> None:
-    name, *arguments = shlex.split(line)
+    name, *arguments = shlex.split(line, comments=True)
     command = main.get_command(click.Context(main), name)
     assert command is not None
     command.make_context(name, arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import json
 import os
 import random
@@ -32,7 +34,7 @@ from tests.tiny_blocks import conv_relu, pretended_environment, tiny_onnx
 
 ROOT = Path(__file__).parent.parent
 ENV = pretended_environment()
-SHORT = TimingOptions(point_seconds=0.3, build_seconds=0.3)
+SHORT = TimingOptions(point_seconds=0.1, build_seconds=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -65,34 +67,30 @@ def wait_until(true: Callable[[], object], seconds: float = 30.0) -> None:
 # ------------------------------------------------------------------------------------------------- engines that die
 
 
-@pytest.mark.parametrize(
-    ("what", "status", "reason"),
-    [
-        ("segv the kernel is at 0x0", "crash", "killed by SIGSEGV; it wrote last: the kernel is at 0x0"),
-        (
-            "abort terminate: std::bad_alloc",
-            "out_of_memory",
-            "killed by SIGABRT; it wrote last: terminate: std::bad_al",
-        ),
-        ("exit", "crash", "ended with exit code 3"),
-        ("hang waiting", "timeout", "no answer within 1.4 s; it wrote last: waiting"),
-        ("memory", "out_of_memory", "MemoryError"),
-        ("error", "build_failed", "RuntimeError: a kernel said no"),
-    ],
-)
-def test_only_the_guilty_model_becomes_a_failure(
-    folder: Path, worker: EngineWorker, what: str, status: str, reason: str
-) -> None:
-    write_script({3: what})
-    report = run(folder / "t.db", worker, 5)
-    assert (report.measured, len(report.failures)) == (4, 1)
-    failure = report.failures[0]
-    assert (failure.point, failure.status) == ((3,), status)
-    assert reason in failure.error
+DEATHS = {
+    3: ("segv the kernel is at 0x0", "crash", "killed by SIGSEGV; it wrote last: the kernel is at 0x0"),
+    4: ("abort terminate: std::bad_alloc", "out_of_memory", "killed by SIGABRT; it wrote last: terminate: std::bad_a"),
+    5: ("exit", "crash", "ended with exit code 3"),
+    8: ("hang waiting", "timeout", "no answer within 0.8 s; it wrote last: waiting"),
+    9: ("memory", "out_of_memory", "MemoryError"),
+    12: ("error", "build_failed", "RuntimeError: a kernel said no"),
+}
+
+
+def test_only_the_guilty_models_become_failures(folder: Path, worker: EngineWorker) -> None:
+    write_script({width: what for width, (what, _, _) in DEATHS.items()})
+    report = run(folder / "t.db", worker, 12)
+    assert (report.measured, report.left) == (6, 0)
+    assert {f.point[0]: f.status for f in report.failures} == {width: s for width, (_, s, _) in DEATHS.items()}
+    for failure in report.failures:
+        assert DEATHS[int(failure.point[0])][2] in failure.error
     with LatencyTable(folder / "t.db", readonly=True) as table:
-        rows = table.points("key-a", ENV)
-        assert {point: row.median for point, row in rows.items()} == {(n,): None if n == 3 else n for n in range(1, 6)}
+        medians = {point[0]: row.median for point, row in table.points("key-a", ENV).items()}
+        assert medians == {n: None if n in DEATHS else n for n in range(1, 13)}
         assert table.reference(ENV) == 25.0
+    write_script({})
+    again = run(folder / "t.db", worker, 12, retry_failed=True)
+    assert (again.present, again.measured, again.failures) == (6, 6, ())
 
 
 def test_killed_by_the_system_for_want_of_memory(
@@ -114,16 +112,6 @@ def test_a_model_alone_is_tried_once_more(folder: Path, worker: EngineWorker) ->
     assert (report.measured, report.failures) == (1, ())
     write_script({1: "segv"})
     assert [f.status for f in run(folder / "u.db", worker, 1).failures] == ["crash"]
-
-
-def test_failures_of_every_kind_in_a_row_do_not_end_the_run(folder: Path, worker: EngineWorker) -> None:
-    write_script({2: "segv", 3: "abort", 4: "exit", 5: "kill", 9: "segv", 20: "error"})
-    report = run(folder / "t.db", worker, 20)
-    assert (report.measured, report.left) == (14, 0)
-    assert sorted(f.point[0] for f in report.failures) == [2, 3, 4, 5, 9, 20]
-    write_script({})
-    again = run(folder / "t.db", worker, 20, retry_failed=True)
-    assert (again.present, again.measured, again.failures) == (14, 6, ())
 
 
 def test_the_real_engine_killed_from_outside_is_asked_again(folder: Path) -> None:
@@ -232,7 +220,7 @@ def test_four_runs_share_a_table_and_nothing_is_measured_twice(folder: Path) -> 
     assert sum(measured) == 200 and [each.returncode for each in runs] == [0, 0, 0, 0]
     assert Counter(width for width, _, _ in logged()) == dict.fromkeys(range(1, 201), 1)
     spans = sorted((began, ended) for _, began, ended in logged())
-    assert all(ended <= began for (_, ended), (began, _) in zip(spans, spans[1:], strict=False)), "one at a time"
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans)), "one at a time"
     with LatencyTable(folder / "t.db") as table:
         assert len(table) == 200 and table.claims() == {}
 
@@ -321,7 +309,7 @@ def test_control_c_ends_with_130_and_gives_claims_back(folder: Path, compiled: P
     assert begun.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
     assert not [p for p in Path("/proc").glob("[0-9]*") if group_of(p) == begun.pid], "no process is left"
     with LatencyTable(path) as table:
-        assert table.claims() == {} and len(table) >= 8
+        assert table.claims() == {} and len(table) >= 1
     assert {p.name for p in folder.glob("t.db*")} == {"t.db"}
 
 
@@ -375,13 +363,21 @@ def test_a_corrupted_table_and_one_of_another_program(folder: Path, compiled: Pa
     assert done.returncode == 1 and "is not a latency table of nasc" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def as_others() -> None:
+    """Root, too, is to be bound by permissions: without CAP_DAC_OVERRIDE, and PR_CAPBSET_DROP is 24."""
+    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, 1, 0, 0, 0):
+        os._exit(99)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's capabilities")
 def test_a_table_that_cannot_be_written(folder: Path, compiled: Path) -> None:
     path = folder / "t.db"
     LatencyTable(path).close()
     path.chmod(0o444)
-    done = nasc("profile", compiled, "--table", path)
-    assert done.returncode == 1 and f"error: the latency table {path} cannot be written" in done.stderr
+    before = path.read_bytes()
+    done = nasc("profile", compiled, "--table", path, preexec_fn=as_others)
+    assert done.returncode == 1 and f"error: the latency table {path} cannot be" in done.stderr
+    assert "check its permissions" in done.stderr and path.read_bytes() == before
 
 
 @pytest.mark.parametrize("age", ["3", "d", "-3d", "3x", "1.5h", "999999999w"])

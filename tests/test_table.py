@@ -7,7 +7,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from hypothesis import strategies as st
 from nasc.compiler.expr import exact
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment, this_cpu
-from nasc.runtime.measurement import Measurement, error_of_median, median_absolute_deviation
-from nasc.runtime.table import LatencyTable, Point, parse_point, point_text
+from nasc.runtime.measurement import Estimate, Measurement, error_of_median, median_absolute_deviation
+from nasc.runtime.owners import is_gone, new_owner
+from nasc.runtime.table import LatencyTable, Point, Wanted, is_wanted, parse_point, point_text
+from nasc.runtime.table_file import _FIRST_SCHEMA, APPLICATION_ID
 from tests.tiny_blocks import pretended_environment
 
 ENV = pretended_environment()
@@ -135,7 +139,153 @@ def test_export_is_sorted_json_and_depends_on_the_rows_alone(tmp_path: Path) -> 
     )
 
 
+# ------------------------------------------------------------------------------------------------- claims
+
+
+def wanted(*widths: int) -> list[Wanted]:
+    return [Wanted("b", (width,)) for width in widths]
+
+
+def test_a_point_is_claimed_by_one_run_until_its_row_is_there(table: LatencyTable) -> None:
+    one, two = new_owner(), new_owner()
+    assert table.claim(wanted(1, 2), ENV, one, 60) == ["granted", "granted"]
+    assert table.claim(wanted(2, 3), ENV, two, 60) == ["held", "granted"]
+    assert table.claim(wanted(1), pretended_environment(batch=2), two, 60) == ["granted"], "another environment"
+    assert table.claims() == {one: 2, two: 2}
+    table.put("b", (2,), ENV, OK)
+    assert table.claims() == {one: 1, two: 2}
+    assert table.claim(wanted(1, 2, 3), ENV, two, 60) == ["held", "done", "held"]
+    table.release(one)
+    assert table.claim(wanted(1, 2), ENV, two, 60) == ["granted", "done"]
+    table.release(two)
+    assert table.claims() == {}
+
+
+def test_a_row_is_replaced_by_one_run_only(table: LatencyTable) -> None:
+    old = OK.model_copy(update={"timestamp": "2020-01-01T00:00:00+00:00"})
+    table.put("b", (1,), ENV, old)
+    (due,) = table.wanted("b", [(1,)], ENV, stale_before=datetime(2021, 1, 1, tzinfo=UTC))
+    assert due == Wanted("b", (1,), old.timestamp)
+    assert table.claim([due], ENV, new_owner(), 60) == ["granted"]
+    table.put("b", (1,), ENV, OK)
+    assert table.claim([due], ENV, new_owner(), 60) == ["done"], "another run has replaced it meanwhile"
+
+
+def test_claims_end_with_their_time_and_with_their_process(table: LatencyTable) -> None:
+    code = "from nasc.runtime.owners import new_owner; print(new_owner())"
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    elsewhere = "another-machine/1:1:1:abcd"
+    assert table.claim(wanted(1), ENV, dead, 60) == ["granted"]
+    assert table.claim(wanted(2), ENV, elsewhere, 60) == ["granted"]
+    assert table.claim(wanted(3), ENV, "another-machine/1:2:2:abcd", 0) == ["granted"]
+    time.sleep(0.01)
+    assert table.claim(wanted(1, 2, 3), ENV, new_owner(), 60) == ["granted", "held", "granted"]
+    table.renew(elsewhere, -1)
+    assert table.claim(wanted(2), ENV, new_owner(), 60) == ["granted"]
+
+
+def test_whether_an_owner_is_gone() -> None:
+    own = new_owner()
+    assert new_owner() != own and not is_gone(own)
+    host, pid, start, tail = own.rsplit(":", 3)
+    assert int(pid) == os.getpid()
+    assert is_gone(f"{host}:{pid}:{int(start) + 1}:{tail}"), "the number was given to another process"
+    for other in (f"{host}:99999999:{start}:{tail}", f"{host}:{2**22 + 5}:0:x"):
+        assert is_gone(other)
+    for unknown in ("", ":::", "x", f"{host}:-1:0:x", f"{host}:{10**30}:0:x", f"away:{pid}:1:x", f"{host}:1e3:0:x"):
+        assert not is_gone(unknown)
+
+
+@given(st.text(max_size=30))
+def test_any_owner_in_a_table_from_a_stranger_is_only_a_text(owner: str) -> None:
+    assert is_gone(owner) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("row", "retry", "due"),
+    [(None, False, True), (OK, False, False), (OK, True, False), (Measurement.failure("crash", "x"), False, False),
+     (Measurement.failure("crash", "x"), True, True), (Measurement.empty(), True, False)],
+)  # fmt: skip
+def test_which_points_are_wanted(row: Measurement | None, retry: bool, due: bool) -> None:
+    assert is_wanted(row, retry_failed=retry) is due
+    assert is_wanted(row, retry_failed=retry, stale_before=datetime.now(UTC) - timedelta(hours=1)) is due
+    assert is_wanted(row, retry_failed=retry, stale_before=datetime.now(UTC) + timedelta(hours=1))
+
+
+def test_a_timestamp_that_is_none_is_refused_where_it_matters(tmp_path: Path) -> None:
+    path = damaged(tmp_path / "t.db", "UPDATE measurement SET timestamp = 'yesterday'")
+    with LatencyTable(path) as table:
+        assert list(table.missing("b", [(1,)], ENV)) == []
+        with pytest.raises(NascError, match="is damaged"):
+            list(table.missing("b", [(1,)], ENV, stale_before=datetime.now(UTC)))
+    without_zone = OK.model_copy(update={"timestamp": "2020-01-01T00:00:00"})
+    assert is_wanted(without_zone, stale_before=datetime.now(UTC))
+
+
+def test_estimates_and_calibrations(table: LatencyTable) -> None:
+    assert table.estimates("b", ENV) == {} and table.calibration(ENV) is None
+    table.put_estimate("b", (1,), ENV, Estimate(10.0, 0.5))
+    table.put_estimate("b", (Fraction(3, 2),), ENV, Estimate(11.0, 0.25))
+    table.put_estimate("b", (1,), ENV, Estimate(9.0, 0.5))
+    assert table.estimates("b", ENV) == {(1,): Estimate(9.0, 0.5), (Fraction(3, 2),): Estimate(11.0, 0.25)}
+    assert table.get("b", (1,), ENV) is None and len(table) == 0, "an estimate is no measurement"
+    table.put("b", (1,), ENV, OK)
+    assert table.estimates("b", ENV) == {(Fraction(3, 2),): Estimate(11.0, 0.25)}
+    table.drop_estimates("b", ENV)
+    assert table.estimates("b", ENV) == {}
+    table.set_calibration(ENV, {"factor": 1.25})
+    table.set_calibration(ENV, {"factor": 1.5})
+    assert table.calibration(ENV) == {"factor": 1.5}
+    with pytest.raises(ValueError):
+        table.set_calibration(ENV, {"factor": float("nan")})
+
+
 # ------------------------------------------------------------------------------------------------- files
+
+
+def first_version(path: Path) -> Path:
+    """A table as the first version of the schema had it, with one row."""
+    with LatencyTable(path.with_suffix(".new")) as table:
+        table.put("b", (1,), ENV, OK)
+        table.set_reference(ENV, 25.0)
+    db = sqlite3.connect(path)
+    for sql in _FIRST_SCHEMA.values():
+        db.execute(sql)
+    db.execute("ATTACH ? AS other", (str(path.with_suffix(".new")),))
+    for name in ("block", "env", "measurement"):
+        db.execute(f"INSERT INTO {name} SELECT * FROM other.{name}")
+    db.execute("INSERT INTO meta VALUES ('schema', '1')")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.commit()
+    db.close()
+    return path
+
+
+def test_a_table_of_the_first_version_is_read_as_it_is_and_upgraded_by_writing(tmp_path: Path) -> None:
+    path = first_version(tmp_path / "t.db")
+    before = path.read_bytes()
+    with LatencyTable(path, readonly=True) as table:
+        assert table.get("b", (1,), ENV) == OK and table.reference(ENV) == 25.0
+        assert table.estimates("b", ENV) == {} and table.calibration(ENV) is None and table.claims() == {}
+        with pytest.raises(NascError, match="cannot be written"):
+            table.put_estimate("b", (2,), ENV, Estimate(1.0, 1.0))
+    assert path.read_bytes() == before
+    with LatencyTable(path) as table:
+        table.put_estimate("b", (2,), ENV, Estimate(1.0, 1.0))
+    with LatencyTable(path, readonly=True) as table:
+        assert table.get("b", (1,), ENV) == OK and table.estimates("b", ENV) == {(2,): Estimate(1.0, 1.0)}
+
+
+def test_nothing_is_left_beside_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    for readonly in (False, True, False, True):
+        with LatencyTable(path, readonly=readonly) as table:
+            assert table.get("b", (1,), ENV) is None
+        assert [p.name for p in tmp_path.iterdir()] == ["t.db"]
+    with LatencyTable(path) as writing, LatencyTable(path, readonly=True) as reading:
+        writing.put("b", (1,), ENV, OK)
+        assert reading.get("b", (1,), ENV) == OK
+    assert [p.name for p in tmp_path.iterdir()] == ["t.db"]
 
 
 def damaged(path: Path, sql: str) -> Path:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from nasc.commands.common import PATH, example, format_option, print_json
+from nasc.commands.validation import draw, validated, validation_json, validation_lines
 
 if TYPE_CHECKING:
     from nasc.compiler.manifest import Manifest
     from nasc.runtime.engines import TimingOptions
     from nasc.runtime.profile import ProfileReport
     from nasc.runtime.table import LatencyTable
+    from nasc.runtime.validate import Validation
 
 SHOWN_FAILURES = 5
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -37,7 +39,11 @@ def _no_age(value: str) -> NoReturn:
     raise click.BadParameter(f"`{value}` is no age; write a number and one of {', '.join(UNITS)}, such as 30d")
 
 
-@click.command(epilog=example("nasc profile build/digits --table latency.db"))
+@click.command(
+    epilog=example(
+        "nasc profile build/digits --table latency.db", "nasc profile build/digits --table latency.db --validate 20"
+    )
+)
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--table", type=PATH, required=True, metavar="FILE", help="The latency table, made where there is none.")
 @click.option("--engine", help="Measure with this engine.  [default: those of the manifest's targets]")
@@ -55,6 +61,13 @@ def _no_age(value: str) -> NoReturn:
     metavar="SECONDS",
     help="A block that runs longer fails.",
 )
+@click.option(
+    "--validate",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Then measure K random members whole, say how well the sum of their blocks predicts them, and correct it.",
+)
+@click.option("--picture", type=PATH, metavar="FILE", help="Draw that into an SVG file.")
 @click.option("--ceilings", type=PATH, metavar="FILE", help="The device's speed, for the analytic engine.")
 @click.option("--builder-level", type=click.IntRange(0, 5), default=3, show_default=True, help="TensorRT's effort.")
 @click.option("--cuda-graph/--no-cuda-graph", default=True, show_default=True, help="How an NVIDIA GPU is launched.")
@@ -67,6 +80,8 @@ def command(
     retry_failed: bool,
     stale: timedelta | None,
     jobs: int,
+    validate: int | None,
+    picture: Path | None,
     form: str,
     **timing: Any,
 ) -> None:
@@ -89,13 +104,28 @@ def command(
     options = _options(**timing)
     _refuse_unknown(names)
     asked = {"limit": limit, "retry_failed": retry_failed, "stale": stale}
+    if picture is not None and validate is None:
+        raise click.UsageError("--picture shows what --validate measures: add --validate 20")
+    validations: dict[str, list[Validation]] = {name: [] for name in names}
     with LatencyTable(table) as opened:
         reports = {name: _profiled(manifest, opened, name, options, jobs, asked) for name in names}
+        if validate is not None:
+            for name in names:
+                validations[name] = validated(folder, manifest, opened, name, options, validate)
+    if picture is not None:
+        draw([one for found in validations.values() for one in found], picture)
     if form == "json":
-        print_json({name: _as_json(report) for name, report in reports.items()})
-    else:
-        for name, report in reports.items():
-            click.echo("\n".join(_lines(name, report)))
+        print_json(
+            {
+                name: {**_as_json(report), "validations": [validation_json(one) for one in validations[name]]}
+                for name, report in reports.items()
+            }
+        )
+        return
+    for name, report in reports.items():
+        click.echo("\n".join(_lines(name, report)))
+        for found in validations[name]:
+            click.echo("\n".join(validation_lines(found)))
 
 
 def _options(*, timeout: float, **others: Any) -> TimingOptions:

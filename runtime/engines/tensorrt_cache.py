@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.user_cache import cache_folder
 
 SAVE_SECONDS = 10.0
 """A process that is killed, or ends, loses the tactics timed since it last saved."""
@@ -85,6 +86,4 @@ class TimingCache:
 
 def cache_file(engine: str, version: str, device: str) -> Path:
     """Where the timing cache of a version on a device lies: in the user's cache folder (`XDG_CACHE_HOME`)."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    folder = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
-    return folder / "nasc" / "tensorrt" / f"{engine}-{version}-{device}.cache"
+    return cache_folder() / "tensorrt" / f"{engine}-{version}-{device}.cache"
