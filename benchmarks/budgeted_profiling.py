@@ -36,11 +36,11 @@ from nasc.compiler.manifest import Entry, Target
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.specialise import specialise
-from nasc.runtime.budget import BAR, Budget, Estimate, Key, Plan, Stated
+from nasc.runtime.budget import BAR, Budget, Key, Plan, Stated
 from nasc.runtime.engines import interleave
 from nasc.runtime.engines.base import TimingOptions
 from nasc.runtime.engines.onnxruntime_cpu import OnnxRuntimeCpu
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.measurement import Estimate, Measurement
 from nasc.runtime.table import Point, parse_point, point_text
 
 GROUP = 8

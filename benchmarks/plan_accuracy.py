@@ -26,6 +26,7 @@ from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.plan import Plan
 from nasc.runtime.calibrate import calibrate, process_bytes
 from nasc.runtime.plan_times import Ceilings, full_steps
+from nasc.runtime.precision import layout_of
 from nasc.runtime.search_optimizers import make_optimizer
 from nasc.runtime.supernet import Prunode, StochasticLayer
 
@@ -66,6 +67,7 @@ class Case:
         """The cross-entropy of a batch."""
         network, batch = self.plan.network, self.plan.batch
         images = torch.randn(batch, int(str(network.input.channels)), *network.input.spatial)
+        images = images.to(memory_format=layout_of("auto", images.device, None))
         return nn.functional.cross_entropy(self.model(images), torch.zeros(batch, dtype=torch.long))
 
 

@@ -36,7 +36,11 @@ class Row:
 def nasc(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a command. Raises `CalledProcessError` where it fails, unless that is expected."""
     return subprocess.run(
-        [sys.executable, "-m", "nasc", *map(str, arguments)], check=check, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "nasc", *map(str, arguments)],
+        check=check,
+        stdout=sys.stderr,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from nasc.compiler.manifest import Entry
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.interpolate import Grid, Interpolated, Point, interpolate
-from nasc.runtime.measurement import Measurement
+from nasc.runtime.interpolate import Grid, Interpolated, interpolate
+from nasc.runtime.measurement import Estimate, Measurement
 from nasc.runtime.seeds import derive_seed
+from nasc.runtime.table import Point
 
 if TYPE_CHECKING:
     from nasc.runtime.interpolate import Array
@@ -95,14 +96,6 @@ def _budget_part(part: str, text: str) -> tuple[str, float]:
     if unit == "%":
         return "share", number / 100
     return ("seconds", number * _SECONDS[unit]) if unit else ("points", number)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The latency of a point that was not measured, and its standard error, in microseconds."""
-
-    median: float
-    error: float
 
 
 @dataclass(frozen=True)

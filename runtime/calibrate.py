@@ -28,6 +28,7 @@ from nasc.compiler.plan_tape import Amount, Kind, Work, convolution_kind
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import this_cpu
 from nasc.runtime.plan_times import Ceilings, Coefficients, features
+from nasc.runtime.precision import layout_of
 from nasc.runtime.search_optimizers import make_optimizer
 from nasc.runtime.supernet import Prunode, StochasticLayer
 
@@ -213,7 +214,7 @@ class _Timer:
                 return
 
     def _once(self) -> float:
-        inputs = [torch.randn(self.case.inputs, device=self.place, requires_grad=True) for _ in range(self.calls)]
+        inputs = [self._input() for _ in range(self.calls)]
         with torch.no_grad():
             gradient = torch.ones_like(self.case.run(inputs[0]))
         self._wait()
@@ -223,6 +224,13 @@ class _Timer:
             torch.autograd.grad(outputs.pop(), [inputs.pop(), *self.wanted], gradient)
         self._wait()
         return self.clock() - began
+
+    def _input(self) -> Tensor:
+        """Images lie in memory as a search lays them."""
+        made = torch.randn(self.case.inputs, device=self.place)
+        if made.ndim == 4:
+            made = made.to(memory_format=layout_of("auto", self.place, None))
+        return made.requires_grad_()
 
     def _wait(self) -> None:
         if self.place.type == "cuda":

@@ -21,6 +21,7 @@ from nasc.compiler.expr import Rational, Size, evaluate
 from nasc.compiler.ir import Graph, Node
 from nasc.compiler.manifest import Entry
 from nasc.compiler.primitives import PRIMITIVES
+from nasc.runtime.table import Point
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Rows = NDArray[np.intp]
-
-Point = tuple[Rational, ...]
 
 START = (0.05, 0.05, 0.05, 0.05, 0.4, 1.0, 0.01)
 """Where the search for the process's parameters begins; see `_Parameters`."""
@@ -320,7 +319,7 @@ class _Process:
         self.weights = self._solve(left)
 
     def _solve(self, right: Array) -> Array:
-        from scipy.linalg import cho_solve
+        from scipy.linalg import cho_solve  # type: ignore[import-untyped]
 
         solved: Array = cho_solve((self.lower, True), right)
         return solved

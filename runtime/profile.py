@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from nasc.compiler.manifest import Entry, Manifest, Target
 from nasc.dsl.diagnostics import NascError
@@ -28,6 +29,9 @@ from nasc.runtime.owners import new_owner
 from nasc.runtime.preparation import GROUP, InLine, InProcesses, Pending, Preparation, Prepared, Task, groups
 from nasc.runtime.progress import Progress, standard_progress
 from nasc.runtime.table import LatencyTable, Point, point_text
+
+if TYPE_CHECKING:
+    from nasc.runtime.budget import Stated
 
 MAX_POINTS = 200_000
 CLAIM_SECONDS = 3600.0
@@ -52,7 +56,8 @@ class ProfileReport:
     """What a run did of `points`.
 
     `present` were in the table before, `measured` are new, `failures` too; `elsewhere` were measured by other runs
-    meanwhile, `held` are in their hands still, and `left` were not tried.
+    meanwhile, `held` are in their hands still, and `left` were not tried. Within a budget, `estimated` points have
+    estimates now, and `stated` says how far those are off in each environment in which enough was measured to tell.
     """
 
     points: int
@@ -64,6 +69,8 @@ class ProfileReport:
     seconds: float
     elsewhere: int = 0
     held: int = 0
+    estimated: int = 0
+    stated: tuple[Stated, ...] = ()
 
 
 def profile(
@@ -102,15 +109,19 @@ def profile(
             profiler.measure(tasks, limit)
     finally:
         shown.stop()
-    done = profiler.done
+    return report_of(profiler.done, total, len(tasks), time.perf_counter() - began)
+
+
+def report_of(done: Done, points: int, wanted: int, seconds: float) -> ProfileReport:
+    """The report of a run that found `wanted` of so many points not in the table."""
     return ProfileReport(
-        points=total,
-        present=present,
+        points=points,
+        present=points - wanted,
         measured=done.measured,
         failures=tuple(done.failures),
-        left=len(tasks) - done.own - done.elsewhere - done.held,
+        left=wanted - done.own - done.elsewhere - done.held,
         unsettled=done.unsettled,
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         elsewhere=done.elsewhere,
         held=done.held,
     )

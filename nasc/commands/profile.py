@@ -15,6 +15,7 @@ from nasc.commands.validation import draw, validated, validation_json, validatio
 
 if TYPE_CHECKING:
     from nasc.compiler.manifest import Manifest
+    from nasc.runtime.budget import Budget
     from nasc.runtime.engines import TimingOptions
     from nasc.runtime.profile import ProfileReport
     from nasc.runtime.table import LatencyTable
@@ -47,6 +48,12 @@ def _no_age(value: str) -> NoReturn:
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--table", type=PATH, required=True, metavar="FILE", help="The latency table, made where there is none.")
 @click.option("--engine", help="Measure with this engine.  [default: those of the manifest's targets]")
+@click.option(
+    "--budget",
+    metavar="BUDGET",
+    help="Measure only so much and estimate the rest: 15% of the points, 200 points, 10min, until 'error 3%', or the "
+    "first of several with commas.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Measure at most so many points now.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
 @click.option(
@@ -76,6 +83,7 @@ def command(
     folder: Path,
     table: Path,
     engine: str | None,
+    budget: str | None,
     limit: int | None,
     retry_failed: bool,
     stale: timedelta | None,
@@ -91,6 +99,10 @@ def command(
     one table at the same time. A block that cannot be built or run, or takes its engine down, is recorded with its
     reason, and the run goes on; it ends with exit code 0 all the same.
 
+    With --budget some widths of each block are measured and the latencies of the others are interpolated, each with an
+    error bar. Some points are kept back from that to tell how far off it is. Everything is measured without it, and
+    later runs may measure what was estimated.
+
     Timing is serial on each device. With --jobs above 1 what is timed next is built meanwhile, in processes of its
     own: that helps where building is slow and goes on beside the device, as with TensorRT; beside timing on a CPU it
     disturbs that.
@@ -103,7 +115,7 @@ def command(
     manifest = _with_targets(manifest, names)
     options = _options(**timing)
     _refuse_unknown(names)
-    asked = {"limit": limit, "retry_failed": retry_failed, "stale": stale}
+    asked = {"limit": limit, "budget": _budget(budget, limit), "retry_failed": retry_failed, "stale": stale}
     if picture is not None and validate is None:
         raise click.UsageError("--picture shows what --validate measures: add --validate 20")
     validations: dict[str, list[Validation]] = {name: [] for name in names}
@@ -146,10 +158,23 @@ def _profiled(
 ) -> ProfileReport:
     from nasc.runtime.engine_worker import EngineWorker
     from nasc.runtime.profile import profile
+    from nasc.runtime.profile_budget import profile_within
+
+    limit, budget, others = asked["limit"], asked["budget"], {key: asked[key] for key in ("retry_failed", "stale")}
 
     builders = [EngineWorker(name, options) for _ in range(jobs)] if jobs > 1 else []
     with EngineWorker(name, options) as engine:
-        return profile(manifest, table, engine, builders=builders, **asked)
+        if budget is not None:
+            return profile_within(manifest, table, engine, budget, builders=builders, **others)
+        return profile(manifest, table, engine, builders=builders, limit=limit, **others)
+
+
+def _budget(text: str | None, limit: int | None) -> Budget | None:
+    from nasc.runtime.budget import Budget
+
+    if text is not None and limit is not None:
+        raise click.UsageError("--budget and --limit both say how much is measured; `--budget 200` is 200 points")
+    return None if text is None else Budget.parse(text)
 
 
 def _with_targets(manifest: Manifest, engines: list[str]) -> Manifest:
@@ -175,5 +200,12 @@ def _lines(engine: str, report: ProfileReport) -> list[str]:
         lines.append(f"  {report.elsewhere} were measured by other runs meanwhile, {report.held} are in their hands")
     if report.unsettled:
         lines.append(f"  {report.unsettled} did not settle: this machine was busy")
+    if report.estimated:
+        lines.append(f"  {report.estimated} of those left were estimated")
+    for stated in report.stated:
+        lines.append(
+            f"  of {stated.points} measured points kept back half were predicted within {stated.median:.1%}, "
+            f"nineteen in twenty within {stated.high:.1%}"
+        )
     lines += [f"  failed: {f.block} {f.status}: {f.error}" for f in report.failures[:SHOWN_FAILURES]]
     return lines
