@@ -152,7 +152,7 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"95th percentile {high:.2%}, goal {goals}")
     print(f"within their bars {within:.1%}, goal 90%")
     if options.plot:
-        plot(options.plot, entries, results[0], last)
+        plot(options.plot, entries, results[0], first, last)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,9 @@ def quantiles(errors: Sequence[float]) -> str:
     return f"{middle:.1%} | {high:.1%}"
 
 
-def plot(path: Path, entries: Sequence[Entry], result: Replayed, truth: dict[Key, Measurement]) -> None:
+def plot(
+    path: Path, entries: Sequence[Entry], result: Replayed, told: dict[Key, Measurement], truth: dict[Key, Measurement]
+) -> None:
     """Six blocks over their width: the pass that was held back, the points told, estimates and their bars."""
     import matplotlib
 
@@ -216,8 +218,8 @@ def plot(path: Path, entries: Sequence[Entry], result: Replayed, truth: dict[Key
         bars = BAR * np.array([result.estimates[key].error for key in guessed])
         axis.plot(widths, us, color="C0", lw=1, label="estimate")
         axis.fill_between(widths, us - bars, us + bars, color="C0", alpha=0.25, lw=0, label="nine in ten")
-        told = [key for key in points if key in result.asked]
-        axis.plot(*curve(told, lambda key: truth[key].median), "o", mfc="none", color="C3", label="was measured")
+        asked = [key for key in points if key in result.asked]
+        axis.plot(*curve(asked, lambda key: told[key].median), "o", mfc="none", color="C3", label="was measured")
         tensor = next(iter(entry.graph.inputs.values()))
         axis.set_title(f"{entry.block}, from {tensor.channels} x {tensor.height} x {tensor.width}", fontsize=9)
     axes[0, 0].legend(fontsize=8)
