@@ -6,6 +6,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from nasc.compiler.expr import Size
 from nasc.compiler.ir import Graph
 from nasc.compiler.manifest import Target
@@ -24,10 +26,20 @@ def model_of(graph: Graph, target: Target, form: Form, build: Build | None = Non
     `build` is `nasc.compiler.lower_onnx.block_onnx` by default; raises what it raises.
     """
     if form == "graph":
-        return graph.model_dump_json().encode()
+        return graph_json(graph).encode()
     model = (build or _default_build())(graph, batch=target.batch, precision=target.precision)
     serialised: bytes = model.SerializeToString()
     return serialised
+
+
+def graph_json(graph: Graph) -> str:
+    """A graph as JSON. An interruption (Control-C), of which pydantic makes an error of its own, is one again."""
+    try:
+        return graph.model_dump_json()
+    except PydanticSerializationError as error:
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _default_build() -> Build:

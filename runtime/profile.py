@@ -24,7 +24,7 @@ from nasc.runtime.device_lock import device_lock
 from nasc.runtime.engine_worker import EngineWorker
 from nasc.runtime.engines import Engine
 from nasc.runtime.measurement import Measurement
-from nasc.runtime.models import Build
+from nasc.runtime.models import Build, graph_json
 from nasc.runtime.owners import new_owner
 from nasc.runtime.preparation import GROUP, InLine, InProcesses, Pending, Preparation, Prepared, Task, groups
 from nasc.runtime.progress import Progress, standard_progress
@@ -255,7 +255,7 @@ class Profiler:
         for group in groups(pending):
             for prepared, row in zip(group, self._timed(group), strict=True):
                 task = prepared.task
-                graph = task.entry.graph.model_dump_json()
+                graph = graph_json(task.entry.graph)
                 self.table.put(task.entry.key, task.wanted.point, task.environment, row, graph)
                 rows[task.entry.key, task.wanted.point] = row
                 self._note(task, row)

@@ -440,3 +440,16 @@ def test_any_value_in_any_place_is_read_or_refused(
     except NascError:
         return
     assert all(isinstance(e, Entry) for e in found.entries)
+
+
+def test_an_interruption_that_pydantic_wraps_is_one_again() -> None:
+    from pydantic_core import PydanticSerializationError
+
+    from nasc.runtime.models import graph_json
+
+    class Interrupted:
+        def model_dump_json(self) -> str:
+            raise PydanticSerializationError("Error calling function `s`: KeyboardInterrupt: ")
+
+    with pytest.raises(KeyboardInterrupt):
+        graph_json(Interrupted())  # type: ignore[arg-type]
