@@ -51,10 +51,10 @@ def test_the_choice_is_the_best_that_trying_all_finds(layers: list[list[Option]]
     cost = fixed + sum(options[i].cost for options, i in zip(layers, found, strict=True))
     score = sum(options[i].score for options, i in zip(layers, found, strict=True))
     assert cost <= target * (1 + 1e-9)
-    inside = [s for c, s in every if target * (1 - WINDOW) <= c <= target * (1 - ROUNDED)]
+    inside = [s for c, s in every if target * (1 - WINDOW + ROUNDED) <= c <= target * (1 - ROUNDED)]
     if inside:
-        assert cost >= target * (1 - WINDOW - ROUNDED) and score >= max(inside) - 1e-9
-    elif surely and cost < target * (1 - WINDOW - ROUNDED):
+        assert cost >= target * (1 - WINDOW) * (1 - 1e-9) and score >= max(inside) - 1e-9
+    elif surely and cost < target * (1 - WINDOW):
         assert cost >= max(surely) - target * ROUNDED  # the dearest that meets the target
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from nasc.commands.common import PATH, example, format_option, print_json
-from nasc.commands.validation import draw, validated, validation_json, validation_lines
+from nasc.validation import draw, validated, validation_json, validation_lines
 
 if TYPE_CHECKING:
     from nasc.compiler.manifest import Manifest

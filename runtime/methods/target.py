@@ -111,7 +111,7 @@ def best_within(layers: Sequence[Sequence[Option]], fixed: float, target: float)
             after[better], choice[better] = reached[better], number
         scores = after
         taken.append(choice)
-    end = _end(scores, (target * (1 - WINDOW) - fixed) / unit)
+    end = _end(scores, (target * (1 - WINDOW + 1 / _BINS) - fixed) / unit)
     return None if end is None else _walk_back(layers, taken, end, unit)
 
 
