@@ -23,6 +23,7 @@ from nasc.runtime.device import Environment
 from nasc.runtime.device_lock import device_lock
 from nasc.runtime.engine_worker import EngineWorker
 from nasc.runtime.engines import Engine
+from nasc.runtime.interruption import Interruption
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.models import Build, graph_json
 from nasc.runtime.owners import new_owner
@@ -198,11 +199,14 @@ class Profiler:
         self.table, self.engine, self.preparation, self.progress = table, engine, preparation, progress
         self.owner = new_owner()
         self.done = Done()
+        self.interruption = Interruption()
 
     def __enter__(self) -> Profiler:
+        self.interruption.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.interruption.__exit__(*error)
         self.preparation.close()
         # Where the table cannot be written, that has been said; and a claim ends with its process at last.
         with suppress(NascError):
@@ -229,6 +233,7 @@ class Profiler:
                 self._finish(begun.popleft(), rows)
         while begun:
             self._finish(begun.popleft(), rows)
+        self.interruption.check()
         return held
 
     def _claimed(self, tasks: Sequence[Task], room: float, held: list[Task]) -> Iterator[list[Task]]:
@@ -254,6 +259,7 @@ class Profiler:
     def _finish(self, pending: Sequence[Pending], rows: Rows) -> None:
         for group in groups(pending):
             for prepared, row in zip(group, self._timed(group), strict=True):
+                self.interruption.check()  # what came of it must not become a row
                 task = prepared.task
                 graph = graph_json(task.entry.graph)
                 self.table.put(task.entry.key, task.wanted.point, task.environment, row, graph)

@@ -19,13 +19,14 @@ from nasc.compiler.domain import Domain
 from nasc.compiler.ir import Graph
 from nasc.compiler.manifest import Manifest, Target
 from nasc.runtime.device import Environment
-from nasc.runtime.engines import ENGINES, Session, TimingOptions
+from nasc.runtime.engines import Session, TimingOptions
 from nasc.runtime.engines.base import NotBuilt
 from nasc.runtime.measurement import Measurement
 from tests.tiny_blocks import entry, manifest, pretended_environment
 
 SCRIPTED = Target(engine="scripted")
-ENGINES |= {"scripted": "tests.scripted_engine:Scripted", "building": "tests.scripted_engine:Building"}
+NAMES = {"scripted": "tests.scripted_engine:Scripted", "building": "tests.scripted_engine:Building"}
+"""What a test puts into the registry."""
 
 
 def folder() -> Path:

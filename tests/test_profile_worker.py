@@ -29,7 +29,7 @@ from nasc.runtime.engines import ENGINES, TimingOptions
 from nasc.runtime.profile import ProfileReport, profile
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.table import LatencyTable
-from tests.scripted_engine import blocks, logged, write_script
+from tests.scripted_engine import NAMES, blocks, logged, write_script
 from tests.tiny_blocks import conv_relu, pretended_environment, tiny_onnx
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NASC_TEST_ENGINE", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(ROOT))
+    for name, place in NAMES.items():
+        monkeypatch.setitem(ENGINES, name, place)
     write_script({})
     return tmp_path
 
@@ -187,7 +189,9 @@ from nasc.runtime.engine_worker import EngineWorker
 from nasc.runtime.profile import profile
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.table import LatencyTable
-from tests.scripted_engine import blocks
+from nasc.runtime.engines import ENGINES
+from tests.scripted_engine import NAMES, blocks
+ENGINES |= NAMES
 with LatencyTable(sys.argv[1]) as table, EngineWorker("scripted") as engine:
     print(engine.available() or engine.pid, flush=True)
     sys.stdin.readline()
