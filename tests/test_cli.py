@@ -412,6 +412,11 @@ def test_a_bug_is_owned_up_to_without_a_traceback(monkeypatch: pytest.MonkeyPatc
     assert "Traceback" in run("count", DIGITS).stderr
 
 
+def hear_control_c() -> None:
+    """A shell lets what it starts in the background ignore Control-C, and so would what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_control_c_ends_with_130() -> None:
     program = (
         "import time, nasc.compiler.count as c, nasc.cli\n"
@@ -419,7 +424,11 @@ def test_control_c_ends_with_130() -> None:
         f"c.count_members = wait\nnasc.cli.main(['count', '{DIGITS}'])"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_control_c,
     )
     with process:
         assert process.stdout is not None and process.stderr is not None

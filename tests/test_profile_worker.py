@@ -305,7 +305,15 @@ def compiled(folder: Path) -> Path:
 def test_control_c_ends_with_130_and_gives_claims_back(folder: Path, compiled: Path) -> None:
     path = folder / "t.db"
     command = [sys.executable, "-m", "nasc", "profile", str(compiled), "--table", str(path)]
-    begun = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    begun = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell lets what it starts in the background ignore Control-C, and so would what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_until(lambda: path.exists() and path.stat().st_size and rows_in(path))
     # As a terminal does it: to the whole group, the engine's process too.
     os.killpg(begun.pid, signal.SIGINT)
