@@ -180,6 +180,8 @@ class _Runner:
             channels = graph.tensor(hidden).channels
             assert isinstance(channels, int)
             part = graph.tensor(hidden).with_channels(channels - before)
+            if len(graphs) > 1:  # its channels are copied out of the others', and their gradients put back
+                self.tape.work.append(Work("elementwise", moved=Amount(2 * elements_of(part))))
             found = self.tape.run(reader, [part], [known[hidden]], sliced=True)
             if total is not None:
                 found = self.tape.new(found.elements, found.gradient)
