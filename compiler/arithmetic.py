@@ -94,11 +94,16 @@ class Arithmetic(Deciding, ABC):
             return left
         return self.truth(self.value(operation.right, scope, ""), operation.right.span)
 
+    @abstractmethod
+    def taken(self, operator: ChoiceOperator, span: Span) -> Value:
+        """What a choice between operators comes out as along this path; itself where that has no name."""
+
     def _comparison(self, operation: syntax.Operation, left: Value, right: Value) -> bool:
         words = (Word, Operator, ChoiceOperator)
         if isinstance(left, words) or isinstance(right, words):
             if operation.operator not in ("==", "!="):
                 raise Mistake("E0332", "names can only be compared with == and !=", operation.span)
+            left, right = (self.taken(v, operation.span) if isinstance(v, ChoiceOperator) else v for v in (left, right))
             return _same_name(left, right) is (operation.operator == "==")
         a = self._number(left, operation.span)
         return self.compare(operation.operator, a, self._number(right, operation.span), operation.span)

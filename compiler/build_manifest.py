@@ -16,13 +16,30 @@ from nasc.compiler.opened import Checked
 from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
 
 
-def manifest_of(network: Network, targets: Sequence[Target] = ()) -> Manifest:
+def manifest_of(
+    network: Network, targets: Sequence[Target] = (), resized: Mapping[int, Network] | None = None
+) -> Manifest:
     """Every distinct block of a network, in the order in which it comes, for these targets (by default one).
 
     A block is a variant's graph, its input shapes included; layers whose canonical graphs are equal share an entry,
     whose widths have every value that any of them can have. A variant of which nothing is built has no entry.
+    `resized` has the same network for each input size that a target has of its own (`nasc.compiler.resize`).
     """
     entries: dict[str, _Entry] = {}
+    _collect(entries, network, None)
+    for size, other in (resized or {}).items():
+        _collect(entries, other, size)
+    return Manifest(
+        schema_=MANIFEST_SCHEMA,
+        name=network.name,
+        nasc=__version__,
+        targets=tuple(targets) or (Target(),),
+        entries=tuple(entry.finished() for entry in entries.values()),
+    )
+
+
+def _collect(entries: dict[str, _Entry], network: Network, size: int | None) -> None:
+    """Add the blocks of a network whose input has that size."""
     known: dict[int, tuple[str, Block]] = {}
     shared = {decision.address: decision for decision in network.shared}
     for layer in layers_of(network):
@@ -33,14 +50,8 @@ def manifest_of(network: Network, targets: Sequence[Target] = ()) -> Manifest:
                 block = canonical(variant, shared)
                 known[id(variant)] = (entry_key(block.graph), block)
             key, block = known[id(variant)]
-            entries.setdefault(key, _Entry(key, variant.block, block.graph)).add(layer.address, number, block)
-    return Manifest(
-        schema_=MANIFEST_SCHEMA,
-        name=network.name,
-        nasc=__version__,
-        targets=tuple(targets) or (Target(),),
-        entries=tuple(entry.finished() for entry in entries.values()),
-    )
+            entry = entries.setdefault(key, _Entry(key, variant.block, block.graph))
+            entry.add(layer.address, number, block, size)
 
 
 def layers_of(network: Network) -> Iterator[Layer]:
@@ -122,8 +133,9 @@ class _Entry:
     uses: list[Use] = field(default_factory=list)
     widths: list[Decision] = field(default_factory=list)
 
-    def add(self, layer: str, number: int, block: Block) -> None:
-        self.uses.append(Use(layer=layer, variant=number, widths=tuple(d.address for d in block.decisions)))
+    def add(self, layer: str, number: int, block: Block, size: int | None) -> None:
+        widths = tuple(d.address for d in block.decisions)
+        self.uses.append(Use(layer=layer, variant=number, widths=widths, size=size))
         found = [d.model_copy(update={"address": f"w{i}"}) for i, d in enumerate(block.decisions, 1)]
         self.widths = list(map(_joined, self.widths, found)) if self.widths else found
 

@@ -17,6 +17,7 @@ WORDS = frozenset({*CONSTANTS, "identity", "nothing", "same", "same_shape"})
 
 TENSOR_FIELDS = ("channels", "height", "width", "tokens")
 FORM_PARAMETERS = {"residual": ("source",), "residual_prefix": ("source",), "channels": ("start", "stop")}
+MANY = 200  # alternatives among which a number that lies in a range of them is looked for
 JOINING_FORMS = frozenset({"residual", "residual_prefix"})
 
 
@@ -130,15 +131,17 @@ class NameChecker:
 
     def repeated(self, members: Iterable[syntax.Node]) -> None:
         """Warn of alternatives that are there twice."""
-        seen: list[syntax.Node] = []
+        seen: dict[syntax.Node, syntax.Node] = {}
         for member in members:
-            first = next((other for other in seen if other == member or _covers(other, member)), None)
+            first = seen.get(member)
+            if first is None and len(seen) < MANY:
+                first = next((other for other in seen if _covers(other, member)), None)
             if first is not None:
                 label = Label(first.span, "it is here already")
                 self.diagnostics.add(
                     "W0401", "this alternative is there twice", member.span, "it counts once", [label], "remove one"
                 )
-            seen.append(member)
+            seen.setdefault(member, member)
 
     # --------------------------------------------------------------------------------------------- calls
 

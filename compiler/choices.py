@@ -65,17 +65,35 @@ class ChoiceBuilder(JoinBuilder):
         current = self.certain(current, span)
         choice = operator.choice
         count = len(choice.candidates)
-        if current.absent and isinstance(operator.scope, Instance):
+        if current.absent and (isinstance(operator.scope, Instance) or choice.quantifier == "any"):
             return current
         if choice.quantifier == "all":
             made = [self.candidate(operator, i, current, extra, width) for i in range(count)]
             return self._by(choice, made, span)
         if choice.quantifier == "one" and (count == 1 or isinstance(operator.scope, SpaceScope)):
-            index = self.path.pick(dotted(operator.address, "of"), count) if count > 1 else 0
-            if count > 1:
-                self.path.chosen[dotted(operator.address, "of")] = source_text(choice.candidates[index])
-            return self.candidate(operator, index, current, extra, width)
+            return self.candidate(operator, self._index(operator), current, extra, width)
         return self._nested(operator, current, extra, width, span)
+
+    def taken(self, operator: ChoiceOperator, span: Span) -> Value:
+        choice, address = operator.choice, operator.address
+        if choice.quantifier != "one":
+            return operator
+        if len(choice.candidates) > 1 and not isinstance(operator.scope, SpaceScope):
+            raise Mistake("E0330", "this condition depends on a choice within a block", span, "choose at the stage")
+        candidate = choice.candidates[self._index(operator)]
+        step = candidate.steps[0]
+        if len(candidate.steps) > 1 or step.width is not None or not isinstance(step.operator, syntax.Call):
+            return operator
+        return self.value(step.operator, operator.scope, address)
+
+    def _index(self, operator: ChoiceOperator) -> int:
+        """The candidate of a `one of` that this path takes."""
+        address, candidates = dotted(operator.address, "of"), operator.choice.candidates
+        if len(candidates) == 1:
+            return 0
+        index = self.path.pick(address, len(candidates))
+        self.path.chosen[address] = source_text(candidates[index])
+        return index
 
     def candidate(
         self, operator: ChoiceOperator, index: int, current: TensorRef, extra: Given, width: Bound | Ready | None

@@ -17,10 +17,12 @@ from nasc.compiler.ir import Network
 from nasc.compiler.manifest import canonical_hash
 from nasc.compiler.member import used_blocks
 from nasc.compiler.methods.plugins import Method, find_method, runnable
+from nasc.compiler.methods.refused import relaxed
 from nasc.compiler.methods.sections import read_section
 from nasc.compiler.methods.values import Options
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import Checked, open_file, space_of
+from nasc.compiler.resize import resized_networks
 from nasc.compiler.write_files import require_own, write_folder
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, NascError
@@ -85,6 +87,7 @@ def compile_checked(
     space = space_of(checked)
     targets = targets_of(checked, target)
     network = network_of(space)
+    resized = resized_networks(checked, network, targets)
     single = count_members(space) == 1
     if single and literal:
         raise NascError(f"`{space.name}` is one network: it has no Prunodes", help="leave --prunode out")
@@ -94,7 +97,7 @@ def compile_checked(
         raise NascError(f"`{space.name}` has open decisions: weights are for one member", help="leave --weights out")
     else:
         files = _space_files(network, checked, method, literal)
-    files["manifest.json"] = _json(manifest_of(network, targets).model_dump(mode="json", by_alias=True))
+    files["manifest.json"] = _json(manifest_of(network, targets, resized).model_dump(mode="json", by_alias=True))
     files["space.json"] = _json(network.model_dump(mode="json"))
     files["space.nas"] = standalone_text(checked).encode()
     write_folder(out, files, force=force)
@@ -121,9 +124,9 @@ def _space_files(network: Network, checked: Checked, method: str | None, literal
     from nasc.compiler.lower_supernet import search_source, supernet_source
 
     found, options = method_options(checked, method)
+    layers = relaxed(found.relax, network, space_of(checked)) if found.relax is not None else None
     files = {"search.py": search_source(network, found, options, space_hash(network)).encode()}
-    if found.relax is not None:
-        layers = found.relax(network)
+    if layers is not None:
         found.require(layers, options)
         files["supernet.py"] = supernet_source(network, layers, found, literal).encode()
     return files

@@ -24,7 +24,7 @@ class NotLoweredError(NascError):
     def __init__(self, address: str, message: str) -> None:
         super().__init__(
             f"{address}: {message}",
-            help="stage-wise networks of images can be compiled; `check`, `count`, `cost` and `show` work for all",
+            help="stage-wise networks can be compiled; `check`, `count`, `cost` and `show` work for all",
         )
         self.address = address
 
@@ -90,8 +90,6 @@ class ConcreteNetwork:
 def concrete(network: Network) -> ConcreteNetwork:
     """Flatten a network. Raises `NascError` for an open decision and `NotLoweredError` for what has no code yet."""
     checked(network.name, "network")
-    if network.input.ids or network.input.height is None:
-        raise NotLoweredError("input", "only networks that take images can be compiled yet")
     return _Flattener(network).flat()
 
 
@@ -160,14 +158,11 @@ def concrete_graph(layer: Layer) -> Graph:
 def check_concrete(graph: Graph, address: str) -> None:
     """Raise `NotLoweredError` for an operator without code, `NascError` for a size that is not decided."""
     for node in graph.nodes:
-        primitive = PRIMITIVES.get(node.op)
-        if node.branches or primitive is None or not primitive.lowers:
+        if node.branches or node.op not in PRIMITIVES:
             raise NotLoweredError(address, f"`{node.op}` cannot be compiled yet")
         for key, value in node.attributes.items():
             if any(isinstance(size, Expr) for size in (value if isinstance(value, tuple) else (value,))):
                 raise NascError(f"{address}: the {key} of `{node.op}` is still open: {_OPEN}")
-    for name, tensor in graph.shapes.items():
-        if tensor.tokens is not None:
-            raise NotLoweredError(address, f"`{name}` is a sequence of tokens, which cannot be compiled yet")
+    for tensor in graph.shapes.values():
         if not isinstance(tensor.channels, int):
             raise NascError(f"{address} has {tensor.channels} channels: {_OPEN}")

@@ -15,7 +15,7 @@ from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Expr, Size, substitute, variable
 from nasc.compiler.ir import Layer, Network, Node, Tensor, Variant
-from nasc.compiler.network import network_of
+from nasc.compiler.network import whole_network_of
 from nasc.dsl.diagnostics import DiagnosticError
 
 MAX_TRIES = 200_000
@@ -44,7 +44,7 @@ Binding = Mapping[str, Size]
 def contains(a: Space, b: Space) -> Answer:
     """Is every network of `b` built by some member of `a`? Dropped layers and the names of stages leave no trace."""
     try:
-        outer, inner = network_of(a), network_of(b)
+        outer, inner = whole_network_of(a), whole_network_of(b)
     except DiagnosticError as error:
         return Answer(None, error.message)
     if outer.input != inner.input:
@@ -208,7 +208,7 @@ def _substituted(size: Size, values: Mapping[str, Size]) -> Size:
 
 def diff(a: Space, b: Space) -> list[str]:
     """What differs between two spaces, layer by layer, one line each. Raises `DiagnosticError` if not lowerable."""
-    one, two = network_of(a), network_of(b)
+    one, two = whole_network_of(a), whole_network_of(b)
     lines: list[str] = []
     if one.input != two.input:
         lines.append(f"input: {one.input} -> {two.input}")

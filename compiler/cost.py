@@ -18,7 +18,7 @@ from nasc.compiler.expr import Rational, evaluate
 from nasc.compiler.graph_tools import map_sizes
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.primitives import PRIMITIVES
-from nasc.compiler.trellis import Edge, State
+from nasc.compiler.trellis import Edge, Slot, State
 from nasc.compiler.world import dotted
 
 Metric = Literal["params", "macs"]
@@ -53,6 +53,26 @@ def cost_of(space: Space) -> Cost:
         for metric in ("params", "macs")
     }
     return Cost(ranges["params"], ranges["macs"])
+
+
+def layer_costs(space: Space) -> dict[str, Cost]:
+    """The costs of each layer by its address, at the ends of all widths that it can be given or decides itself.
+
+    A layer that may be dropped costs nothing at least. The ends of two layers need not go together in one member.
+    """
+    return {
+        slot.address: Cost(_layer_range(space, slot, "params"), _layer_range(space, slot, "macs"))
+        for slot in space.trellis.slots
+    }
+
+
+def _layer_range(space: Space, slot: Slot, metric: Metric) -> Range:
+    found: list[list[int]] = []
+    for largest in (False, True):
+        ends, memo = _ends(space.trellis.shared.values(), largest), dict[object, Any]()
+        edges = [e for edges in slot.edges.values() for e in edges if not e.source.done]
+        found.append([p.cost for e in edges for p in _along(e, _Partial(0), ends, metric, largest, memo)] or [0])
+    return Range(min(found[0]), max(found[1]))
 
 
 def node_cost(node: Node, inputs: list[Tensor], metric: Metric) -> int:

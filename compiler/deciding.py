@@ -53,6 +53,8 @@ class Deciding:
         if isinstance(a, float) or isinstance(b, float):
             return test(self._extreme(a), self._extreme(b))
         difference = add(a, multiply(-1, b))
+        for address in variables(difference):
+            self.path.consult(address)
         for _ in range(64):
             low, high = self.bounds(difference)
             if low == high:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import reduce
 
 from nasc.compiler.expr import Size
-from nasc.compiler.ir import Node
+from nasc.compiler.ir import Node, Tensor
 from nasc.compiler.methods.elastic import Elastic
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.forms import Call, Expression
@@ -20,6 +20,9 @@ PREFIXED = {
     "nn.BatchNorm1d": "PrefixBatchNorm1d",
     "nn.LayerNorm": "PrefixLayerNorm",
     "ChannelNorm": "PrefixChannelNorm",
+    "LayerScale": "PrefixLayerScale",
+    "ChannelScale": "PrefixChannelScale",
+    "TokenBatchNorm": "PrefixTokenBatchNorm",
 }
 """The classes that stand for torch's, and for generated ones, where channels can be cut."""
 
@@ -95,9 +98,17 @@ class Cut:
         return [why for why in found if why]
 
     def _is_cut(self, value: str) -> bool:
-        """Are the value's channels cut? (`node/1` is a value inside a node's own modules.)"""
+        """Are the value's channels cut?"""
+        return self._named(value) in self.elastic.channels
+
+    def tensor(self, value: str) -> Tensor:
+        """The shape of a value at the largest width."""
+        return self.elastic.graph.tensor(self._named(value))
+
+    def _named(self, value: str) -> str:
+        """What has the shape of a value. (`node/1` is a value inside a node's own modules.)"""
         name, _, inner = value.partition("/")
-        return (self.nodes[name].inputs[0] if inner else name) in self.elastic.channels
+        return self.nodes[name].inputs[0] if inner else name
 
     def _mixer(self, owner: str) -> Node | None:
         """The node of stored tensors, where it mixes channels."""

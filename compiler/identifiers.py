@@ -24,7 +24,7 @@ MODULE_ATTRIBUTES = frozenset(_PUBLIC.split())
 """The public attributes of `torch.nn.Module`."""
 
 _VARIABLES = frozenset({"self", "torch", "nn", "x", "super"})
-_CLASSES = frozenset({"None", "True", "False", "CLASSES", "INPUT_SHAPE", "ChannelNorm", "DropPath"})
+_CLASSES = frozenset({"None", "True", "False", "CLASSES", "INPUT_SHAPE", "ChannelNorm", "DropPath", "NamedTuple"})
 
 
 def checked(name: str, what: str) -> str:

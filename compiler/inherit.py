@@ -10,6 +10,7 @@ from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Graph, Network
 from nasc.compiler.member import Choices
 from nasc.compiler.methods.relax import RelaxedLayer
+from nasc.compiler.parts import by_layer, in_series
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.specialise import specialise
 from nasc.compiler.structure import used_inputs
@@ -51,16 +52,32 @@ def inherited(
     `layers` are the space's, relaxed. Raises `NascError` where choices, space and member do not belong together.
     """
     paths = candidate_paths(network, layers)
-    found = [(each, each.graph()) for each in chosen_candidates(layers, choices).values() if each is not None]
-    built = [(each, graph) for each, graph in found if graph.output not in graph.inputs]
+    built = list(_built(chosen_candidates(layers, choices), paths))
     targets = tuple(concrete(member).layers())
     if len(built) != len(targets):
         raise _foreign(f"{len(built)} layers were chosen, and `{member.name}` has {len(targets)}")
     return tuple(
         tensor
-        for (each, graph), target in zip(built, targets, strict=True)
-        for tensor in _tensors(graph, paths[each.layer.address, each.number], target)
+        for (graph, places), target in zip(built, targets, strict=True)
+        for tensor in _tensors(graph, places, target)
     )
+
+
+def _built(
+    chosen: Mapping[str, Chosen | None], paths: Mapping[tuple[str, int], Mapping[str, str]]
+) -> Iterator[tuple[Graph, Mapping[str, str]]]:
+    """The graph of each layer that is not dropped, and where its nodes' tensors lie in the SuperNet."""
+    for _, parts in by_layer(chosen):
+        there = [(each, each.graph()) for each in parts if each is not None]
+        there = [(each, graph) for each, graph in there if graph.output not in graph.inputs]
+        if not there:
+            continue
+        whole, names = in_series([graph for _, graph in there])
+        places: dict[str, str] = {}
+        for (each, _), named in zip(there, names, strict=True):
+            inside = paths[each.layer.address, each.number]
+            places |= {named[node]: path for node, path in inside.items() if node in named}
+        yield whole, places
 
 
 def chosen_candidates(layers: Sequence[RelaxedLayer], choices: Choices) -> dict[str, Chosen | None]:

@@ -85,6 +85,16 @@ class Tensor(Model):
             return (self.height, self.width)
         return (self.tokens,) if self.tokens is not None else ()
 
+    @property
+    def layout(self) -> tuple[Size, ...]:
+        """The sizes in the order in which they lie in memory, without the batch: C x H x W, tokens x C, or C.
+
+        Token numbers have no channels: their layout is the number of tokens alone.
+        """
+        if self.tokens is not None:
+            return (self.tokens,) if self.ids else (self.tokens, self.channels)
+        return (self.channels, *self.spatial)
+
     def with_channels(self, channels: Size) -> Tensor:
         return Tensor.model_construct(
             channels=channels, height=self.height, width=self.width, tokens=self.tokens, ids=False
@@ -101,6 +111,8 @@ class Tensor(Model):
     def __str__(self) -> str:
         if self.height is not None:
             return f"{self.channels} x {self.height} x {self.width}"
+        if self.ids:
+            return f"{self.tokens} token numbers"
         return f"{self.tokens} x {self.channels}" if self.tokens is not None else str(self.channels)
 
 

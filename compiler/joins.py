@@ -70,7 +70,9 @@ class JoinBuilder(NodeBuilder):
         return self._node(name, tuple(present), arguments, None, span)
 
     def _concat(self, present: list[TensorRef], span: Span) -> TensorRef:
-        kept = [t for t in present if self.bounds(t.shape.channels) != (0, 0)]
+        kept = [t for t in present if t.shape.ids or self.bounds(t.shape.channels) != (0, 0)]
+        if not kept:
+            return TensorRef(None, present[0].shape)
         if len(kept) == 1:
             return kept[0]
         made = self._node("concat", tuple(kept), {}, None, span)

@@ -16,6 +16,7 @@ from nasc.compiler.ir import Network
 from nasc.compiler.methods.plugins import Method
 from nasc.compiler.methods.relax import Candidate, RelaxedLayer
 from nasc.compiler.methods.values import Options
+from nasc.compiler.parts import layer_address
 from nasc.compiler.supernet_paths import head_address, in_place, is_fixed_head, is_nothing, named_stages
 from nasc.compiler.torch_classes import GeneratedClass, generate, group, named_groups
 from nasc.compiler.torch_elastic import generate_elastic
@@ -48,7 +49,7 @@ def search_source(network: Network, method: Method, options: Options, space_hash
         name=class_name(network.name, ()) if method.relax is not None else None,
         about=method.about,
         method=method.name,
-        input_shape=_input_shape(network),
+        input_shape=network.input.layout,
         classes=_classes(network),
         space_hash=space_hash,
         options=[f"    {_literal(key)}: {_literal(value)}," for key, value in given.items()],
@@ -73,16 +74,14 @@ def _literal(value: Any) -> str:
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
-def _input_shape(network: Network) -> tuple[Any, ...]:
-    if network.input.ids or network.input.height is None:
-        raise NascError("only networks that take images can be compiled yet")
-    return (network.input.channels, *network.input.spatial)
-
-
 def _classes(network: Network) -> int:
+    """How many classes there are to tell apart, for each image or as the next of each token."""
     kind, sizes = network.output
-    if kind != "classes":
-        raise NascError(f"only classifiers can be searched yet: `output classes N`, not `output {kind}`")
+    if kind not in ("classes", "tokens"):
+        raise NascError(
+            f"a search trains with labels: it needs `output classes N` or `output tokens N`, not `output {kind}`",
+            help="one member of the space can be compiled: `nasc sample` draws some",
+        )
     return int(sizes[0])
 
 
@@ -106,6 +105,7 @@ class _Supernet:
         self.taken = {self.name, "Prunode", "StochasticLayer", "Sequence"}
         self.imports: set[str] = set()
         self.classes: list[GeneratedClass] = []
+        self.helpers: set[str] = set()
         self.made: dict[str, Construction] = {}
 
     def source(self) -> str:
@@ -115,7 +115,7 @@ class _Supernet:
             "supernet.py.jinja",
             network=self.network.name,
             name=self.name,
-            input_shape=_input_shape(self.network),
+            input_shape=self.network.input.layout,
             classes=_classes(self.network),
             about=f"{self.method.about}{', with literal Prunodes' if self.literal else ''}",
             summary=self._summary(),
@@ -123,7 +123,7 @@ class _Supernet:
             fractions=any("Fraction(" in line for block in self.classes for line in block.forward),
             sequences=any("Sequence[int]" in line for block in self.classes for line in block.forward_signature),
             blocks=self.classes,
-            helpers=sorted({helper for block in self.classes for helper in block.helpers}),
+            helpers=sorted(self.helpers.union(*(block.helpers for block in self.classes))),
             init=init,
             forward=forward,
         )
@@ -131,8 +131,9 @@ class _Supernet:
     def _summary(self) -> str:
         stochastic = [layer for layer in self.layers if not layer.fixed]
         candidates = sum(len(layer.candidates) for layer in stochastic)
+        what = {"classes": "classes", "tokens": "logits a token"}[self.network.output[0]]
         return (
-            f"Every network of `{self.network.name}`: {self.network.input} to {_classes(self.network)} classes; "
+            f"Every network of `{self.network.name}`: {self.network.input} to {_classes(self.network)} {what}; "
             f"{len(stochastic)} layers of {candidates} candidates."
         )
 
@@ -168,6 +169,7 @@ class _Supernet:
         row = in_place(place.layer, place.candidate, self.head)
         if row is None:
             return False
+        self.helpers |= {step.calls[0].helper for step in row} - {""}
         made = [construct(step.calls[0]) for step in row]
         if len(made) == 1:
             self.made[place.path] = made[0]
@@ -192,7 +194,8 @@ class _Supernet:
             construction = self.made[f"{layers[0].address}#0"]
             return call_lines(8, f"self.{name} = {construction.function}", construction.arguments)
         lines = [f"        self.{name} = nn.Sequential("]
-        for _, alike in groupby(layers, key=self._key):
+        whole = [list(parts) for _, parts in groupby(layers, key=lambda layer: layer_address(layer.address))]
+        for _, alike in groupby(whole, key=lambda parts: tuple(map(self._key, parts))):
             lines += self._alike(list(alike))
         return [*lines, "        )"]
 
@@ -203,22 +206,37 @@ class _Supernet:
         made = [self.made[f"{layer.address}#{number}"] for number in range(len(layer.candidates))]
         return layer.skippable, tuple(made), tuple(candidate.widths for candidate in layer.candidates)
 
-    def _alike(self, layers: list[RelaxedLayer]) -> list[str]:
-        first = layers[0]
-        if first.fixed:
-            construction = self.made[f"{first.address}#0"]
-            return call_lines(12, construction.function, construction.arguments, ",", str(first.layer.output))
-        self.imports.add("StochasticLayer")
+    def _alike(self, layers: list[list[RelaxedLayer]]) -> list[str]:
+        """Layers, each in one or more parts, that are written alike."""
         if len(layers) == 1:
-            return self._stochastic(12, f'"{first.address}"', first, ",")
-        stage, _, start = first.address.rpartition(".")
-        stop = int(start) + len(layers)
-        return [
-            "            *(",
-            *self._stochastic(16, f'f"{stage}.{{i}}"', first, ""),
-            f"                for i in range({start}, {stop})",
-            "            ),",
-        ]
+            return [line for part in layers[0] for line in self._one(part)]
+        parts = layers[0]
+        stage, _, start = layer_address(parts[0].address).rpartition(".")
+        self.imports.add("StochasticLayer")
+        loop = f"for i in range({start}, {int(start) + len(layers)})"
+        names = [f'f"{stage}.{{i}}{part.address.removeprefix(f"{stage}.{start}")}"' for part in parts]
+        if len(parts) == 1:
+            body = [*self._stochastic(16, names[0], parts[0], ""), f"                {loop}"]
+        else:
+            made = [
+                line for name, part in zip(names, parts, strict=True) for line in self._stochastic(20, name, part, ",")
+            ]
+            body = [
+                "                part",
+                f"                {loop}",
+                "                for part in (",
+                *made,
+                "                )",
+            ]
+        return ["            *(", *body, "            ),"]
+
+    def _one(self, layer: RelaxedLayer) -> list[str]:
+        """One layer, or part of one."""
+        if layer.fixed:
+            construction = self.made[f"{layer.address}#0"]
+            return call_lines(12, construction.function, construction.arguments, ",", str(layer.layer.output))
+        self.imports.add("StochasticLayer")
+        return self._stochastic(12, f'"{layer.address}"', layer, ",")
 
     def _stochastic(self, indent: int, address: str, layer: RelaxedLayer, closing: str) -> list[str]:
         space = " " * indent

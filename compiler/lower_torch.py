@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nasc.compiler.concrete import INPUT, ConcreteLayer, ConcreteNetwork, ConcreteStage, concrete
+from nasc.compiler.cost import graph_cost
 from nasc.compiler.drop_path import drop_rates
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Network
 from nasc.compiler.structure import chain, used_inputs
 from nasc.compiler.torch_classes import GeneratedClass, generate, group, named_groups
+from nasc.compiler.torch_outputs import Outputs, named_outputs
 from nasc.compiler.torch_text import Construction, call_lines, construct, sequential_lines
 from nasc.compiler.weights import network_state
 
@@ -27,28 +31,45 @@ def model_source(network: Network, drop_path: float = 0.0) -> str:
 
     flat = concrete(network)
     name = class_name(flat.name, ())
-    classes, made = _classes(flat, {name}, drop_path)
+    outputs = named_outputs(flat, name, {name})
+    classes, made = _classes(flat, {name, *([outputs.name] if outputs else [])}, drop_path)
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         name=name,
         network=flat.name,
-        input_shape=repr((flat.input.channels, *flat.input.spatial)),
+        input_shape=repr(flat.input.layout),
         classes=flat.shape(flat.results[0]).channels if flat.output[0] == "classes" else None,
-        summary=_summary(flat, sum(t.size for t in network_state(network).values() if t.learned)),
+        vocabulary=flat.shape(flat.results[0]).channels if flat.output[0] == "tokens" else None,
+        summary=_summary(flat),
+        costs=_costs(flat, sum(t.size for t in network_state(network).values() if t.learned)),
+        outputs=outputs,
         blocks=classes,
         helpers=sorted({helper for block in classes for helper in block.helpers} | _helpers(flat)),
         init=[line for stage in flat.stages for line in _stage_lines(stage, made)],
-        forward=_Forward(flat).lines(),
-        result="torch.Tensor" if len(flat.results) == 1 else "tuple[torch.Tensor, ...]",
+        forward=_returned(_Forward(flat, outputs).lines()),
+        result=outputs.name if outputs else "torch.Tensor",
     )
 
 
-def _summary(flat: ConcreteNetwork, parameters: int) -> str:
+def _summary(flat: ConcreteNetwork) -> str:
     shapes = ", ".join(str(flat.shape(value)) for value in flat.results)
-    shapes += " classes" if flat.output[0] == "classes" else ""
-    return f"`{flat.name}`: {flat.input} to {shapes}; {parameters:,} parameters."
+    shapes += {"classes": " classes", "tokens": " logits"}.get(flat.output[0], "")
+    return f"`{flat.name}`: {flat.input} to {shapes}."
+
+
+def _costs(flat: ConcreteNetwork, parameters: int) -> str:
+    macs = sum(graph_cost(layer.graph, {}, "macs") for layer in flat.layers())
+    return f"{parameters:,} parameters; {macs:,} multiply-accumulates for one {'text' if flat.input.ids else 'image'}."
+
+
+def _returned(lines: list[str]) -> list[str]:
+    """The body of a `forward` that returns a variable: what a module gives back has no type of its own."""
+    found = re.fullmatch(r"        return (?![A-Za-z]+\Z)(.*)", lines[-1])
+    if found is None or "Features(" in lines[-1]:
+        return lines
+    return [*lines[:-1], f"        x = {found.group(1)}", "        return x"]
 
 
 def _inline(layer: ConcreteLayer) -> list[Construction] | None:
@@ -73,8 +94,8 @@ def _classes(
     classes: list[GeneratedClass] = []
     made: dict[str, Construction] = {}
     for each, name in zip(groups, named_groups(groups, taken), strict=True):
-        generated, constructions = generate(each, name)
-        classes.append(generated)
+        generated, constructions = generate(each, name, shapes=True)
+        classes.append(replace(generated, forward=_returned(generated.forward)))
         made.update({layer.path: c for layer, c in zip(each.layers, constructions, strict=True)})
     return classes, made
 
@@ -106,8 +127,9 @@ def _head_lines(name: str, head: ConcreteLayer, made: dict[str, Construction]) -
 class _Forward:
     """The body of the network's `forward`; a stage that is read again later has a variable of its own."""
 
-    def __init__(self, flat: ConcreteNetwork) -> None:
+    def __init__(self, flat: ConcreteNetwork, outputs: Outputs | None) -> None:
         self.flat = flat
+        self.outputs = outputs
         self.variables = {INPUT: "x"}
         self.last_use = {INPUT: -1}
         for i, stage in enumerate(flat.stages):
@@ -121,12 +143,17 @@ class _Forward:
         lines: list[str] = []
         for i, stage in enumerate(self.flat.stages):
             lines += self._stage(i, stage)
-        results = ", ".join(self.variables[value] for value in self.flat.results)
+        if self.outputs is not None:
+            return [
+                *lines,
+                *call_lines(8, f"return {self.outputs.name}", [self.variables[v] for v in self.flat.results]),
+            ]
+        (result,) = (self.variables[value] for value in self.flat.results)
         last = self.variables[self.flat.stages[-1].name] if self.flat.stages else ""
         opening = f"        {last} = "
-        if results == last and lines[-1].startswith(opening):
+        if result == last and lines[-1].startswith(opening):
             return [*lines[:-1], f"        return {lines[-1].removeprefix(opening)}"]
-        return [*lines, f"        return {results}"]
+        return [*lines, f"        return {result}"]
 
     def _stage(self, i: int, stage: ConcreteStage) -> list[str]:
         target = "x" if self._free(i) and self.last_use.get(stage.name, -1) <= i + 1 else stage.name

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, FiniteFloat
 
 from nasc.compiler.ir import Decision, Graph, Model
 
@@ -15,11 +15,12 @@ MANIFEST_SCHEMA = "nasc.manifest/1"
 
 class Use(Model):
     """A place that uses a block: a layer's address, which of its variants (from 0), and that place's own names of the
-    block's widths, in the block's order."""
+    block's widths, in the block's order. `size`: the input's, where it is that of a target and not the space's own."""
 
     layer: str
     variant: int = Field(ge=0)
     widths: tuple[str, ...] = ()
+    size: int | None = Field(default=None, ge=1)
 
 
 class Entry(Model):
@@ -46,13 +47,19 @@ class Entry(Model):
 
 
 class Target(Model):
-    """What is measured for: an engine, the precision and the batch."""
+    """What is measured for: an engine, the precision, the batch, and the input's size where it is not the space's own.
+
+    A search over several takes each by its `weight`; `limit_ms` is what a latency there is judged by.
+    """
 
     name: str = "default"
     engine: str = "onnxruntime"
     precision: str = "fp32"
     batch: int = Field(default=1, ge=1, le=65536)
     device: str | None = None
+    size: int | None = Field(default=None, ge=1, le=65536)
+    weight: FiniteFloat = Field(default=1.0, gt=0)
+    limit_ms: FiniteFloat | None = Field(default=None, gt=0)
 
 
 class Manifest(Model):
@@ -65,6 +72,18 @@ class Manifest(Model):
     nasc: str
     targets: tuple[Target, ...]
     entries: tuple[Entry, ...]
+
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """The input sizes of its targets, each once; None is the space's own."""
+        return tuple(dict.fromkeys(target.size for target in self.targets))
+
+    def at(self, size: int | None) -> Manifest:
+        """The part for one input size: its targets, and the blocks as they are used at that size."""
+        used = ((entry, tuple(use for use in entry.uses if use.size == size)) for entry in self.entries)
+        entries = tuple(entry.model_copy(update={"uses": uses}) for entry, uses in used if uses)
+        targets = tuple(target for target in self.targets if target.size == size)
+        return self.model_copy(update={"targets": targets, "entries": entries})
 
 
 def canonical_hash(value: object) -> str:

@@ -17,6 +17,7 @@ from nasc.compiler.ir import Network, Variant
 from nasc.compiler.layer_lines import Line, gathered
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
+from nasc.compiler.parts import layer_address
 from nasc.compiler.substitution import Decided, Substitution, is_open
 from nasc.compiler.values import SpaceScope
 from nasc.dsl import syntax
@@ -41,7 +42,11 @@ def member_from_choices(network: Network, choices: Choices, shared: Decided | No
     every = [layer for stage in network.stages for layer in stage.layers]
     for layer in [*every, *([network.head] if network.head is not None else [])]:
         choice = choices.get(layer.address, (0, {}))
-        layers[layer.address] = None if choice is None else decided_of(layer.variants[choice[0]], choice[1])
+        address = layer_address(layer.address)
+        if choice is None:
+            layers[address] = None
+        else:
+            layers[address] = {**(layers.get(address) or {}), **decided_of(layer.variants[choice[0]], choice[1])}
     return Member(layers, shared or {})
 
 

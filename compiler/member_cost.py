@@ -9,6 +9,7 @@ from nasc.compiler.cost import Metric, graph_cost
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Layer, Network, Variant
 from nasc.compiler.member import Member
+from nasc.compiler.parts import layer_address
 from nasc.dsl.diagnostics import NascError
 
 Decisions = Mapping[str, "Rational | str"]
@@ -37,7 +38,7 @@ class MemberCost:
 def built_layers(layers: list[Layer], member: Member) -> Iterator[tuple[Layer, Decisions]]:
     """The layers that a member does not drop, with what was decided in each."""
     for layer in layers:
-        decided = member.layers.get(layer.address)
+        decided = member.layers.get(layer_address(layer.address))
         if decided is not None:
             yield layer, decided
 

@@ -7,16 +7,33 @@ decisions, are elaborated, counted and costed, but not lowered yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.ir import Branch, Decision, Graph, Layer, Network, Node, Stage, Tensor, Variant
-from nasc.compiler.trellis import Slot
+from nasc.compiler.parts import divided
+from nasc.compiler.trellis import Edge, Slot
 from nasc.compiler.values import Mistake
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import DiagnosticError, Span
 
 
 def network_of(space: Space) -> Network:
-    """The network of a space. Raises `DiagnosticError` (E0380) where it cannot be lowered yet, naming the place."""
+    """The network of a space, layers with several searched widths divided into parts (`nasc.compiler.parts`).
+
+    Raises `DiagnosticError` (E0380) where it cannot be lowered yet, naming the place.
+    """
+    network = whole_network_of(space)
+    stages = tuple(
+        stage.model_copy(update={"layers": tuple(part for layer in stage.layers for part in divided(layer))})
+        for stage in network.stages
+    )
+    return network.model_copy(update={"stages": stages})
+
+
+def whole_network_of(space: Space) -> Network:
+    """The network of a space with its layers as they are written. Raises as `network_of`."""
     spans = {s.name: s.name_span for s in space.header.stages}
     slots: dict[str, list[Layer]] = {}
     head: Layer | None = None
@@ -59,22 +76,39 @@ def _depth(space: Space, stage: syntax.Stage) -> Decision | None:
     return Decision(address=f"@{stage.name}.x", domain=domain, ordered=True) if domain.size > 1 else None
 
 
-def _refuse(message: str, span: Span) -> DiagnosticError:
-    mistake = Mistake("E0380", message, span, "`count`, `cost`, `show` and `sample` work on it")
-    return DiagnosticError([mistake.diagnostic])
+_MEMBERS = "compile one member: `nasc sample` draws some"
+
+
+def _refuse(why: str, span: Span, help: str = _MEMBERS) -> DiagnosticError:
+    message = f"there is no SuperNet of this space: {why}"
+    return DiagnosticError([Mistake("E0380", message, span, help).diagnostic])
+
+
+def _varying(slot: Slot, built: Sequence[Edge], span: Span) -> DiagnosticError:
+    """What a layer hands on has not one shape: which decisions are in it, and how to make them."""
+    newly = {name.lstrip("?@") for edge in built for name in edge.newly}
+    lets = sorted(name for name in newly if "." not in name)
+    if not lets:
+        return _refuse(f"what `{slot.address}` hands on has a width that is under search, or may be absent", span)
+    cells = {name.lstrip("@"): cell for edge in built for name, cell in edge.target.cells}
+    values = {name: cell.first for name in lets if isinstance(cell := cells.get(name), Domain)}
+    mend = " ".join(f"--set {name}={value}" for name, value in values.items())
+    words = " and ".join(f"`{name}`" for name in lets)
+    help = f"give {words} one value: `{mend}`" if len(values) == len(lets) else _MEMBERS
+    return _refuse(f"the shape that `{slot.address}` hands on depends on {words}", span, help)
 
 
 def _layer(slot: Slot, span: Span) -> Layer:
     states = [s for s in slot.edges if not s.done]
     if len(states) != 1:
-        raise _refuse(f"what `{slot.address}` gets depends on decisions before it: this cannot be compiled yet", span)
+        raise _refuse(f"what `{slot.address}` gets depends on decisions before it", span)
     (state,) = states
     built = [e for e in slot.edges[state] if e.kind == "build"]
     if not built:
         return _dropped(slot.address, state.current)
     shapes = {e.target.current for e in built}
     if len(shapes) != 1 or any(e.out is not None for e in built) or next(iter(shapes)).absent:
-        raise _refuse(f"the width that `{slot.address}` hands on depends on its own choices: not compiled yet", span)
+        raise _varying(slot, built, span)
     variants = [v for e in built if e.variant is not None for v in hoisted(e.variant)]
     return Layer(
         address=slot.address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -32,6 +32,12 @@ from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
 
 MAX_WIDTH = 10_000_000
+
+
+def _require_channels(name: str, shapes: Sequence[Tensor]) -> None:
+    """Nothing can be calculated with token numbers but what they stand for."""
+    if name != "embedding" and any(shape.ids for shape in shapes):
+        raise ShapeError("E0320", f"`{name}` cannot work on token numbers", "begin with an `embedding`")
 
 
 def origin(bound: Bound | Ready | None) -> Span | None:
@@ -155,6 +161,7 @@ class NodeBuilder(Evaluator):
         shapes = tuple(self.settled(t.shape) for t in inputs)
         use = Use(shapes, arguments, width, lambda s: self.whole(s, span))
         try:
+            _require_channels(name, shapes)
             attributes, output = PRIMITIVES[name].infer(use)
         except ShapeError as error:
             attributes, output = {}, shapes[0] if width is None else shapes[0].with_channels(width)
@@ -234,5 +241,10 @@ class NodeBuilder(Evaluator):
         used = {i for n in live for i in n.inputs} | {out.name}
         kept = {k: t for k, t in inputs.items() if k in used or k == "in"}
         graph = Graph.model_construct(inputs=kept, nodes=tuple(live), output=out.name)
+        fixed |= {
+            a: self.path.domains[a].first
+            for a in self.path.consulted - names - self.foreign
+            if a in self.path.domains and not a.startswith("@")
+        }
         chosen = dict(self.path.chosen) | {a: str(v) for a, v in fixed.items()}
         return Variant.model_construct(block=block, chosen=chosen, decisions=decisions, graph=graph, shared=shared)

@@ -80,6 +80,12 @@ class GraphBuilder:
     def scalar(self, value: float) -> str:
         return self._constant(np.asarray(value, dtype=self.dtype))
 
+    def causal_mask(self, tokens: int) -> str:
+        name = f"constant/causal_{tokens}"
+        if name not in self.initializers:
+            self._initializer(name, np.triu(np.full((tokens, tokens), -32768.0, dtype=self.dtype), 1))
+        return name
+
     def _constant(self, array: Array) -> str:
         key = (str(array.dtype), tuple(np.ravel(array).tolist()), array.shape)
         if key not in self.constants:
@@ -120,5 +126,7 @@ class GraphBuilder:
         return kept
 
     def _info(self, name: str, tensor: Tensor, batch: int | str) -> onnx.ValueInfoProto:
-        shape: list[int | str] = [batch, channels_of(tensor), *tensor.spatial]
-        return helper.make_tensor_value_info(name, self.element, shape)
+        if tensor.ids:
+            return helper.make_tensor_value_info(name, TensorProto.INT64, [batch, *tensor.layout])
+        channels_of(tensor)  # all sizes are known
+        return helper.make_tensor_value_info(name, self.element, [batch, *tensor.layout])

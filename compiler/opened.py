@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from nasc.compiler.check import Checked, check
 from nasc.compiler.elaborate import Space
@@ -15,9 +16,9 @@ from nasc.dsl.loader import Module, load
 __all__ = ["Checked", "load_file", "open_file", "space_of"]
 
 
-def load_file(path: Path | str, text: str | None = None) -> Module:
-    """Load a file, or `text` under its name; primitive operators cannot be defined anew."""
-    return load(path, text, NAMES)
+def load_file(path: Path | str, text: str | None = None, unsaved: Mapping[Path, str] = MappingProxyType({})) -> Module:
+    """Load a file, or `text` under its name; primitive operators cannot be defined anew. `unsaved` as `load` has it."""
+    return load(path, text, NAMES, unsaved)
 
 
 def open_file(path: Path | str, text: str | None = None, sets: Sequence[str] = ()) -> Checked:

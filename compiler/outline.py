@@ -54,7 +54,7 @@ def _row(slot: Slot, trellis: Trellis, members: int) -> Row:
         layer=slot.address,
         block=" or ".join(names) or "nothing",
         input=_shapes((s.current for s in slot.edges if not s.done), trellis),
-        output=_shapes((e.target.current for e in built), trellis),
+        output=_shapes((e.target.output_of(slot.stage) for e in built), trellis),
         choices=", ".join(choices),
         members=members,
         skippable=slot.skippable,

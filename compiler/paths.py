@@ -54,6 +54,7 @@ class Path:
         self.chosen: dict[str, str] = {}
         self.picked: dict[str, int] = {}
         self.splits: dict[str, Domain] = {}
+        self.consulted: set[str] = set()  # decisions whose values were looked at, of those in `domains`
         self.steps = 0
         self.memo: MutableMapping[object, object] = {} if parent is None else ChainMap({}, parent.memo)
 
@@ -111,6 +112,13 @@ class Path:
     def bounds(self, address: str) -> tuple[Rational, Rational]:
         domain = self.domain(address)
         return domain.first, domain.last
+
+    def consult(self, address: str) -> None:
+        """Note that something depends on a decision's values, be it the same for all that are left."""
+        if address in self.domains or self.parent is None:
+            self.consulted.add(address)
+        else:
+            self.parent.consult(address)
 
     def split(self, address: str, parts: Sequence[Domain]) -> None:
         """Go on with one of these parts of a decision's domain."""

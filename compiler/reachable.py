@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 from nasc.compiler.build import Builder
+from nasc.compiler.build_manifest import layers_of
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
@@ -20,6 +22,8 @@ from nasc.compiler.layer_lines import Alternative, Line, gathered, merged_altern
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
 from nasc.compiler.member import used_blocks
+from nasc.compiler.network import whole_network_of
+from nasc.compiler.parts import by_layer, layer_address, whole_variant
 from nasc.compiler.paths import NeedCells, Path
 from nasc.compiler.primitives import NAMES
 from nasc.compiler.substitution import Narrowed, Substitution
@@ -76,10 +80,10 @@ class _Writer:
 
     def __init__(self, space: Space, network: Network, reachable: Reachable) -> None:
         self.space = space
-        self.reachable = reachable
-        every = [layer for stage in network.stages for layer in stage.layers]
-        self.layers = {la.address: la for la in [*every, *([network.head] if network.head is not None else [])]}
-        unknown = (set(reachable.layers) | reachable.droppable) - self.layers.keys()
+        whole = whole_network_of(space)
+        self.reachable = _of_layers(reachable, network, whole)
+        self.layers = {layer.address: layer for layer in layers_of(whole)}
+        unknown = (set(self.reachable.layers) | self.reachable.droppable) - self.layers.keys()
         if unknown:
             raise KeyError(min(unknown))
         chosen = {key for la in self.layers.values() for v in la.variants for key in v.chosen}
@@ -158,6 +162,30 @@ class _Writer:
             return head
         chains = [self.writer.head(head, self._substitution("head", candidate)) for candidate in left]
         return replace(head, steps=merged_steps(chains, head.span))
+
+
+def _of_layers(reachable: Reachable, network: Network, whole: Network) -> Reachable:
+    """What is left of whole layers, where a network's are divided into parts: every combination of theirs."""
+    parts = {layer.address: layer for layer in layers_of(network)}
+    layers = {layer.address: layer for layer in layers_of(whole)}
+    found: dict[str, tuple[Open, ...]] = {}
+
+    def part(name: str, candidate: Open) -> Variant:
+        return parts[name].variants[candidate.variant]
+
+    for address, left in by_layer(reachable.layers):
+        names = [name for name in parts if layer_address(name) == address]
+        if len(names) < 2:
+            found[address] = left[0]
+            continue
+        found[address] = tuple(
+            Open(
+                whole_variant(layers[address], map(part, names, each)),
+                {key: value for candidate in each for key, value in candidate.values.items()},
+            )
+            for each in product(*left)
+        )
+    return Reachable(found, reachable.droppable)
 
 
 def _known(variant: Variant, candidate: Open) -> Narrowed:

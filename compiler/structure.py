@@ -135,7 +135,8 @@ def _with_sides(single: list[Step], graph: Graph) -> list[Step]:
 
 def _named(found: list[Step]) -> tuple[Step, ...]:
     """Attributes by role, numbered where a role occurs more than once."""
-    roles = [_role(step) for step in found]
+    told = _told_roles(found)
+    roles = [_role(step, told) for step in found]
     total, seen = Counter(roles), Counter[str]()
     named: list[Step] = []
     for step, role in zip(found, roles, strict=True):
@@ -145,7 +146,26 @@ def _named(found: list[Step]) -> tuple[Step, ...]:
     return tuple(named)
 
 
-def _role(step: Step) -> str:
+def _told_roles(found: list[Step]) -> dict[str, str]:
+    """By value, what modules are called by the expression that alone reads them, or that they alone read."""
+    users: dict[str, list[Step]] = {}
+    for step in found:
+        for operand in step.operands:
+            users.setdefault(operand, []).append(step)
+    told: dict[str, str] = {}
+    for step in found:
+        if step.expression is None:
+            continue
+        told |= {o: role for o, role in zip(step.operands, step.expression.operands) if users[o] == [step]}
+        readers = users.get(step.value, [])
+        if step.expression.reader and len(readers) == 1:
+            told[readers[0].value] = step.expression.reader
+    return told
+
+
+def _role(step: Step, told: dict[str, str]) -> str:
     if step.attribute:
         return step.attribute
-    return step.calls[0].role if step.calls and not step.swappable else ""
+    if not step.calls or step.swappable:
+        return ""
+    return told.get(step.value, step.calls[0].role)

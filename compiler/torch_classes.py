@@ -58,7 +58,15 @@ class Group:
             found += [_LABELS[name] for name in _LABELS if step.attribute.startswith(name)]
             if step.expression is not None and step.expression.side == "shortcut":
                 found += ["residual" if name == "in" else "with_skip" for name in step.operands if name in inputs]
+            if step.expression is not None and ".narrow(" in step.expression.template:
+                found.append("sliced")
         return tuple(dict.fromkeys(found))
+
+    def shapes(self) -> dict[str, str]:
+        """The shapes that values have in every layer."""
+        if len(self.rows) > 1 and len({str(layer.graph.shapes) for layer in self.layers}) > 1:
+            return {}
+        return {name: str(shape) for name, shape in self.graph.shapes.items()}
 
 
 def group(layers: Sequence[ConcreteLayer], drop_rates: Mapping[str, float] | None = None) -> list[Group]:
@@ -93,20 +101,32 @@ def _kinds(arguments: Sequence[Argument]) -> tuple[object, ...]:
 
 
 def named_groups(groups: Sequence[Group], taken: set[str]) -> list[str]:
-    """A class name for each group: its block's, with words for what not all classes of the block have."""
+    """A class name for each group: its block's, with words for what not all classes of the block have.
+
+    Where that is another's name already, the module that the other has not is a word too.
+    """
     names: list[str] = []
+    modules: dict[str, set[str]] = {}
     for each in groups:
         fellows = [set(g.labels()) for g in groups if g.layers[0].block == each.layers[0].block]
         words = [w for w in each.labels() if not all(w in labels for labels in fellows)]
+        plain = class_name("_".join([each.layers[0].block, *words]), ())
+        own = {step.attribute.rstrip("0123456789"): None for step in each.steps if step.attribute}
+        if plain in taken and plain in modules:
+            words += [name for name in own if name not in modules[plain]][:1]
+        modules.setdefault(plain, set()).update(own)
         name = class_name("_".join([each.layers[0].block, *words]), taken)
         taken.add(name)
         names.append(name)
     return names
 
 
-def generate(each: Group, name: str) -> tuple[GeneratedClass, list[Construction]]:
-    """The class of a group, and how each of its layers is constructed."""
-    return ClassWriter(each, name).result()
+def generate(each: Group, name: str, shapes: bool = False) -> tuple[GeneratedClass, list[Construction]]:
+    """The class of a group, and how each of its layers is constructed.
+
+    With `shapes`, values whose shape is the same in all layers have it as a comment.
+    """
+    return ClassWriter(each, name).result(each.shapes() if shapes else None)
 
 
 class ClassWriter:
@@ -118,21 +138,22 @@ class ClassWriter:
         self.attributes: dict[str, str] = {}
         self._collect()
 
-    def result(self) -> tuple[GeneratedClass, list[Construction]]:
+    def result(self, shapes: Mapping[str, str] | None = None) -> tuple[GeneratedClass, list[Construction]]:
         layers, block = self.group.layers, self.group.layers[0].block
         words = [word.replace("_", " ") for word in self.group.labels()]
         uses = f"{len(layers)} layer{'s' if len(layers) > 1 else ''}"
         parameters = [f"{n}: {_annotation(column)}" for column, n in self.names.items()]
         used = used_inputs(self.group.graph)
         inputs = ("x", *_numbered(["skip"] * (len(used) - 1)))
+        names, output = dict(zip(used, inputs, strict=True)), self.group.graph.output
         made = GeneratedClass(
             self.name,
             f"Block `{block}`{': ' + ', '.join(words) if words else ''}; {uses}.",
             call_lines(4, "def __init__", ["self", *parameters], " -> None:"),
             self._init(),
             call_lines(4, "def forward", ["self", *(f"{n}: torch.Tensor" for n in inputs)], " -> torch.Tensor:"),
-            forward_lines(self.group.steps, self.apply, dict(zip(used, inputs, strict=True)), self.group.graph.output),
-            tuple(c.helper for step in self.group.steps for c in step.calls if c.helper),
+            forward_lines(self.group.steps, self.apply, names, output, shapes),
+            tuple(dict.fromkeys(_helpers(self.group.rows))),
         )
         return made, [self._construction(i) for i in range(len(layers))]
 
@@ -262,6 +283,14 @@ class ClassWriter:
             column = self._column(i, -1, k)
             texts[argument.keyword] = f"self.{self.names[column]}" if column in self.names else repr(column[1][0])
         return step.expression.template.format(*operands, **texts)
+
+
+def _helpers(rows: Sequence[Sequence[Step]]) -> Iterator[str]:
+    """The sources of the classes and functions that steps of a class need."""
+    for step in (step for row in rows for step in row):
+        yield from (call.helper for call in step.calls if call.helper)
+        if step.expression is not None and step.expression.helper:
+            yield step.expression.helper
 
 
 def _arguments(step: Step, j: int) -> tuple[Argument, ...]:

@@ -17,7 +17,7 @@ from nasc.compiler.elastic_cut import PREFIXED, Cut, Told
 from nasc.compiler.expr import Size
 from nasc.compiler.methods.elastic import WIDTH
 from nasc.compiler.methods.relax import Candidate
-from nasc.compiler.primitives.forms import Expression
+from nasc.compiler.primitives.forms import Expression, axis_of
 from nasc.compiler.structure import Step
 from nasc.compiler.torch_classes import ClassWriter, GeneratedClass, Group
 from nasc.compiler.torch_forward import forward_lines
@@ -104,12 +104,16 @@ class _ElasticForward:
         kept = self.cut.inputs if self._reads_input() or self.literal else ()
         last = _kept((hidden, *self.cut.sides), kept)
         lines = forward_lines([*self.cut.shared, last], self._write(width), self._inputs(), _KEPT)
-        return [*lines[:-1], lines[-1].replace("return ", f"{', '.join(['h', *self._sides()])} = ", 1)]
+        given = ", ".join(["h", *self._sides()])
+        name = lines[-1].strip().removeprefix("return ")
+        if len(lines) > 1 and lines[-2].startswith(f"{_INDENT}{name} = "):
+            return [*lines[:-2], lines[-2].replace(name, given, 1)]
+        return [*lines[:-1], lines[-1].replace("return ", f"{given} = ", 1)]
 
     def _copies(self, hidden: str) -> list[str]:
         """The whole block for each width: masked, or cut where masks would be another network."""
         masks = self.cut.maskable
-        given = self._given("masked(h, width)" if masks else "h")
+        given = self._given(f"masked(h, {self._hidden('width')})" if masks else "h")
         return [
             f"{_INDENT}outputs = []",
             f"{_INDENT}for width in widths:",
@@ -125,12 +129,12 @@ class _ElasticForward:
         """The rest: where a convolution reads the hidden channels, its sums over them are shared too."""
         reader = self._reader(hidden)
         if reader is None:
-            given = self._given("prefix(h, width)")
+            given = self._given(f"prefix(h, {self._hidden('width')})")
             return [f"{_INDENT}return [self.finish({given}) for width in widths]", "", *self._finish(hidden)]
         each = f"self.{reader.attribute}.each(h, widths)"
         after = [step for step in self.cut.rest if step is not reader]
         body = forward_lines(
-            after, self._write("h.shape[1]"), {**self._given_names(), reader.value: "y"}, self.cut.output
+            after, self._write(self._width_of(hidden)), {**self._given_names(), reader.value: "y"}, self.cut.output
         )
         text = body[0].strip().removeprefix("return ")
         line = f"{_INDENT}return {each if text == 'y' else f'[{text} for y in {each}]'}"
@@ -144,10 +148,19 @@ class _ElasticForward:
             *body,
         ]
 
+    def _hidden(self, width: str) -> str:
+        """The number of hidden channels at a width."""
+        return width_text(self.cut.elastic.hidden, width)
+
+    def _width_of(self, hidden: str) -> str:
+        """The width that hidden channels `h` were cut to."""
+        channels = f"h.shape[{axis_of(self.cut.tensor(hidden))}]"
+        return channels if self.cut.elastic.unit == 1 else f"{channels} // {self.cut.elastic.unit}"
+
     def _reader(self, hidden: str) -> Step | None:
         """The convolution, not in groups, that is all that reads the hidden channels and is not cut itself."""
         readers = [step for step in self.cut.rest if hidden in step.operands]
-        if len(readers) != 1 or [call.function for call in readers[0].calls] != [PREFIXED["nn.Conv2d"]]:
+        if self.cut.elastic.unit != 1 or len(readers) != 1 or [call.function for call in readers[0].calls] != [PREFIXED["nn.Conv2d"]]:
             return None
         node = self.cut.nodes[readers[0].owners[0]]
         whole = node.attributes["groups"] == 1 and node.name not in self.cut.elastic.channels
@@ -163,7 +176,7 @@ class _ElasticForward:
         about = f"From {which} to the output."
         return [
             *self._signature("h", about),
-            *forward_lines(self.cut.rest, self._write("h.shape[1]"), names, self.cut.output),
+            *forward_lines(self.cut.rest, self._write(self._width_of(hidden)), names, self.cut.output),
         ]
 
     def _signature(self, value: str, about: str) -> list[str]:
@@ -215,7 +228,10 @@ class _Write:
             return step.expression.template.format(*operands)
         if (bounds := self.cut.slice(step)) is not None:
             start, stop = map(self._number, bounds)
-            return f"prefix({operands[0]}, {stop})" if start == "0" else f"{operands[0]}[:, {start}:{stop}]"
+            if start == "0":
+                return f"prefix({operands[0]}, {stop})"
+            places = ", ".join([":"] * axis_of(self.cut.tensor(step.value)))
+            return f"{operands[0]}[{places}, {start}:{stop}]"
         text = self.writer.apply(step, operands)
         told = self.cut.told(step) if self.width != _ALL else []
         if len(step.calls) == 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from nasc.compiler.structure import Step
 from nasc.compiler.torch_text import WIDTH
@@ -14,13 +15,18 @@ _FOLLOWERS = frozenset({"norm", "dropout", "drop_path"})
 
 
 def forward_lines(
-    steps: Sequence[Step], write: Callable[[Step, Sequence[str]], str], inputs: Mapping[str, str], output: str
+    steps: Sequence[Step],
+    write: Callable[[Step, Sequence[str]], str],
+    inputs: Mapping[str, str],
+    output: str,
+    shapes: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The body of `forward`.
 
-    `write` gives a step's text from its operands' texts; `inputs` are the names of the arguments.
+    `write` gives a step's text from its operands' texts; `inputs` are the names of the arguments. `shapes` are written
+    behind the statements that make the values.
     """
-    return _Forward(steps, write, inputs, output).lines()
+    return _Forward(steps, write, inputs, output, shapes or {}).lines()
 
 
 class _Forward:
@@ -30,10 +36,12 @@ class _Forward:
         write: Callable[[Step, Sequence[str]], str],
         inputs: Mapping[str, str],
         output: str,
+        shapes: Mapping[str, str],
     ) -> None:
         self.steps = steps
         self.write = write
         self.output = output
+        self.shapes = shapes
         self.texts: dict[str, str] = dict(inputs)
         self.variables: dict[str, str] = dict(inputs)
         self.emitted: list[str] = []
@@ -51,7 +59,12 @@ class _Forward:
             self.texts[step.value] = text
             if not self._inlined(step):
                 self._assign(step.value, i)
-        return [*self.emitted, f"{' ' * _INDENT}return {self.texts[self.output]}"]
+        return [*self.emitted, self._line("return", self.output)]
+
+    def _line(self, opening: str, value: str) -> str:
+        line = f"{' ' * _INDENT}{opening} {self.texts[value]}"
+        comment = f"  # {self.shapes[value]}" if value in self.shapes else ""
+        return line + comment if len(line + comment) <= WIDTH else line
 
     def _text(self, step: Step, at: int) -> str:
         text = self.write(step, [self.texts[operand] for operand in step.operands])
@@ -59,7 +72,8 @@ class _Forward:
             return text
         for operand in step.operands:
             if operand not in self.variables:
-                self._assign(operand, at)
+                others = [self.texts[other] for other in step.operands if other != operand]
+                self._assign(operand, at, {word for text in others for word in re.findall(r"\w+", text)})
         return self.write(step, [self.texts[operand] for operand in step.operands])
 
     def _inlined(self, step: Step) -> bool:
@@ -80,9 +94,10 @@ class _Forward:
             root[i] = root[self.users[step.value][0]] if self._inlined(step) else i
         return {value: max(root[i] for i in users) for value, users in self.users.items()}
 
-    def _assign(self, value: str, at: int) -> None:
-        held = {name for v, name in self.variables.items() if self.last_use.get(v, -1) > at}
+    def _assign(self, value: str, at: int, mentioned: Set[str] = frozenset()) -> None:
+        """Put a value into a variable that holds nothing needed later; `mentioned` are names not to be used."""
+        held = mentioned | {name for v, name in self.variables.items() if self.last_use.get(v, -1) > at}
         names = (*_VARIABLES, *(f"v{i}" for i in range(1, len(self.steps) + 1)))
         name = next(n for n in names if n not in held)
-        self.emitted.append(f"{' ' * _INDENT}{name} = {self.texts[value]}")
+        self.emitted.append(self._line(f"{name} =", value))
         self.texts[value] = self.variables[value] = name

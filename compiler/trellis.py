@@ -28,6 +28,10 @@ class State:
     def current(self) -> Tensor:
         return dict(self.tensors)[""]
 
+    def output_of(self, stage: str) -> Tensor:
+        """What came out of the stage just left, which the next one need not start from; else what is at hand."""
+        return dict(self.tensors).get(stage, self.current)
+
 
 @dataclass(frozen=True, eq=False)
 class Edge:

@@ -13,7 +13,6 @@ from lark.visitors import Transformer_NonRecursive
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Label, Source, Span
 
-VERSION = 1  # of the language
 Children = list[Any]
 
 
@@ -56,15 +55,7 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         return syntax.File(span=span, source=self.source, version=header, items=tuple(items), comments=self.comments)
 
     def header(self, meta: Meta, children: Children) -> int:
-        version = int(children[0])
-        if version != VERSION:
-            self.diagnostics.add(
-                "E0107",
-                f"this nasc knows the language `nas {VERSION}`, not `nas {version}`",
-                self.token_span(children[0]),
-                help="a later nasc may know it",
-            )
-        return version
+        return int(children[0])
 
     def import_(self, meta: Meta, children: Children) -> syntax.Import:
         return syntax.Import(span=self.span(meta), path=str(children[0])[1:-1])

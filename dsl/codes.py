@@ -54,10 +54,11 @@ SYNTAX = {
         "space a {\n  let w = 1e1000\n}\n",
     ),
     "E0107": CodeInfo(
-        "an unknown version of the language",
-        "The first line `nas 1` fixes the grammar and the meaning of the standard library. This file asks for a "
-        "version that this nasc does not know, so it cannot tell what the file means.",
-        "Use a newer nasc, or write the file in version 1.",
+        "an edition of the language that is not known",
+        "The first line `nas 1` fixes the grammar and the meaning of the standard library. This file asks for an "
+        "edition that this nasc does not know, so it cannot tell what the file means, and looks at nothing else in it. "
+        "A file without the line is of the first edition.",
+        "Use a newer nasc, or write the file in `nas 1`.",
         "nas 2\n",
     ),
     "E0108": CodeInfo(
@@ -95,7 +96,7 @@ FILES = {
     ),
     "E0204": CodeInfo(
         "a file is too large",
-        "A file may have 1 MiB and 200000 words and signs; the largest one known has 8 KiB. The limit keeps a wrong or "
+        "A file may have 1 MiB and 20000 words and signs; the largest one known has 8 KiB. The limit keeps a wrong or "
         "hostile file from using up the machine.",
         "Check that it is the right file; divide it by `import` if it is.",
     ),
@@ -143,6 +144,13 @@ FILES = {
         "targets may be as many as needed.",
         "Put the second one into a file of its own; both can import the blocks they share.",
         "space a { }\nspace b { }\n",
+    ),
+    "E0220": CodeInfo(
+        "a block string that cannot be imported",
+        "`nasc import` reads block strings as timm has them, such as `ir_r2_k3_s2_e6_c24_se0.25`: a type of block, "
+        "then tokens of a letter or two and a number. This one has a token that is unknown or wrong, lacks one, or "
+        "stands for something that the language has no block for.",
+        "Change the token as the help says, or write the layer by hand.",
     ),
 }
 

@@ -206,8 +206,9 @@ NAMES = {
     ),
     "E0360": CodeInfo(
         "a wrong value of an option",
-        "An option of a `search` or `target` section has a value of another kind, or out of its bounds.",
-        "Correct the value.",
+        "An option of a `search` or `target` section has a value of another kind, or out of its bounds. A name with a "
+        "dash, such as that of an engine, stands in quotes: without them it is a difference.",
+        'Correct the value, or put the name in quotes: `engine "onnxruntime-cuda"`.',
         space("stage s conv { kernel {3, 5} } -> 8") + "\nsearch prunet { epochs 0 }\n",
     ),
     "E0361": CodeInfo(

@@ -211,8 +211,10 @@ SHAPES = {
         block("block b {\n  y = in | conv2d(3) -> 8\n  in | relu | residual(y)\n}"),
     ),
     "E0380": CodeInfo(
-        "a network that cannot be compiled yet",
-        "The space has a meaning, but there is no PyTorch and ONNX code for this kind of it yet.",
-        "`count`, `cost`, `show` and `sample` work on it.",
+        "a choice that cannot be a part of a SuperNet",
+        "The space has a meaning, and each of its members can be compiled. But the search methods that mix the "
+        "candidates of each layer need a chain of layers with one shape between each two of them, and have no "
+        "relaxation for this choice.",
+        "Give the choice one value (`nasc compile FILE --set dim=384`), or compile members: `nasc sample` draws some.",
     ),
 }

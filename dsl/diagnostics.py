@@ -10,6 +10,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+LONGEST_MESSAGE = 400
+LONGEST_MEANT = 60  # characters of a name that is compared with others, which takes their number squared
+
 
 class NascError(Exception):
     """A mistake a person can mend; the command line prints it without a traceback."""
@@ -88,6 +91,8 @@ class Diagnostics:
     """The diagnostics of one run, each once."""
 
     found: list[Diagnostic] = field(default_factory=list)
+    _places: set[tuple[str, Span | None]] = field(default_factory=set, init=False, repr=False, compare=False)
+    _counted: int = field(default=0, init=False, repr=False, compare=False)  # of `found`, in `_places`
 
     def add(
         self,
@@ -99,8 +104,12 @@ class Diagnostics:
         help: str | None = None,
     ) -> None:
         """Record a diagnostic unless the same code already stands at the same place."""
-        if not any(d.code == code and d.span == span for d in self.found):
-            self.found.append(Diagnostic(code, message, span, note, tuple(labels), help))
+        if self._counted != len(self.found):
+            self._places = {(d.code, d.span) for d in self.found}
+        if (code, span) not in self._places:
+            self.found.append(Diagnostic(code, _clipped(message), span, note, tuple(labels), help))
+            self._places.add((code, span))
+        self._counted = len(self.found)
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -112,7 +121,14 @@ class Diagnostics:
             raise DiagnosticError(self.found)
 
 
+def _clipped(message: str) -> str:
+    """A message that repeats an endless name stays readable."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return "did you mean `x`?" for the nearest known name, or None where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """Return "did you mean `x`?" for the nearest known name, or None where none is near, or the name is a long one."""
+    if len(name) > LONGEST_MEANT:
+        return None
+    near = difflib.get_close_matches(name, [k for k in known if len(k) <= LONGEST_MEANT], n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else None

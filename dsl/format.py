@@ -15,7 +15,8 @@ from dataclasses import replace
 from nasc.dsl import syntax
 from nasc.dsl.comments import join, weave
 from nasc.dsl.diagnostics import Diagnostics
-from nasc.dsl.format_items import VERSION, file_lines
+from nasc.dsl.edition import EDITION
+from nasc.dsl.format_items import file_lines
 from nasc.dsl.format_values import print_value
 from nasc.dsl.parser import parse
 
@@ -78,7 +79,7 @@ def _noted(file: syntax.File, text: str, note: str) -> str:
 def _checked(file: syntax.File, text: str) -> str:
     """Return `text` if it is a faithful, stable print of `file`."""
     printed = _parsed(text)
-    if printed != replace(file, version=VERSION):
+    if printed != replace(file, version=EDITION):
         raise FormatError("formatting would change what the file means")
     if file.comments and [c.text for c in printed.comments] != [c.text for c in file.comments]:
         raise FormatError("formatting would lose or move a comment")

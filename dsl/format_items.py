@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from nasc.dsl import syntax
 from nasc.dsl.comments import Line
+from nasc.dsl.edition import EDITION
 from nasc.dsl.format_layout import Layout, Lines, hang, prefixed
 from nasc.dsl.format_stages import Stages
 from nasc.dsl.format_table import WIDTH
@@ -16,7 +17,6 @@ Setting = syntax.Input | syntax.Output | syntax.Default | syntax.Attribute
 Statement = syntax.Assignment | syntax.Expression
 N = TypeVar("N", bound=syntax.Node)
 
-VERSION = 1  # of the language that is printed
 INDENT = 2
 
 
@@ -25,7 +25,7 @@ def file_lines(file: syntax.File, written: bool) -> list[Line]:
 
     The blocks of a tree that nasc built are copies from files, whose line breaks count in any case.
     """
-    lines = [Line(f"nas {VERSION}")]
+    lines = [Line(f"nas {EDITION}")]
     layout, copied = Layout(written), Layout(True)
     for index, item in enumerate(file.items):
         texts = _item(item, copied if isinstance(item, syntax.Block) else layout)

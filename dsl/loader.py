@@ -38,15 +38,20 @@ class Module:
     sources: tuple[Source, ...]  # the file, then what it imports, each once
 
 
-def load(path: Path | str, text: str | None = None, primitives: frozenset[str] = frozenset()) -> Module:
+def load(
+    path: Path | str,
+    text: str | None = None,
+    primitives: frozenset[str] = frozenset(),
+    unsaved: Mapping[Path, str] = MappingProxyType({}),
+) -> Module:
     """Load a file, or `text` under the file's name. `primitives` are the names that no block may take.
 
-    Never raises for anything a file says: a file that cannot be read or understood gives diagnostics.
+    `unsaved` are the texts that stand for imported files, by resolved path: those open in an editor. Never raises for anything a file says: a file that cannot be read or understood gives diagnostics.
     """
     diagnostics = Diagnostics()
     file, found = parse_file(path) if text is None else parse(text, str(path))
     diagnostics.found += found.found
-    files = [file, *_Imports(Path(path), diagnostics).collect(file)]
+    files = [file, *_Imports(Path(path), diagnostics, unsaved).collect(file)]
     own = _blocks(files, primitives, diagnostics)
     sections = [item for item in file.items if isinstance(item, syntax.Section)]
     return Module(
@@ -112,6 +117,7 @@ class _Imports:
 
     main: Path
     diagnostics: Diagnostics
+    unsaved: Mapping[Path, str]
     root: Path | None = None
     seen: set[Path] = field(default_factory=set)
 
@@ -137,7 +143,9 @@ class _Imports:
 
     def _file(self, item: syntax.Import, path: Path, chain: tuple[Path, ...]) -> list[syntax.File]:
         self.seen.add(path)
-        text = read_text(path, self.diagnostics, item.span, shown=item.path)
+        text = self.unsaved.get(path)
+        if text is None:
+            text = read_text(path, self.diagnostics, item.span, shown=item.path)
         if text is None:
             return []
         file, found = parse(text, self._shown(path))

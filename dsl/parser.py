@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Source, Span
+from nasc.dsl.edition import is_known
 from nasc.dsl.read import MAXIMUM_BYTES, read_text
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ MAXIMUM_DEPTH = 200  # levels of the tree: far above any use, and far below Pyth
 def parse(text: str, name: str = "<text>") -> tuple[syntax.File, Diagnostics]:
     """Parse a file's text. `name` is what diagnostics call it.
 
-    With errors the tree holds what could be understood: enough to check further, not to compile.
+    With errors the tree holds what could be understood: enough to check further, not to compile. A text of an edition
+    that is not known is not looked at, and gives an empty tree.
     """
     diagnostics = Diagnostics()
     source = Source(name, _normalised(text))
-    node = _node(source, "start", diagnostics)
+    node = _node(source, "start", diagnostics) if is_known(source, diagnostics) else None
     file = node if isinstance(node, syntax.File) else _empty(source)
     return file, diagnostics
 

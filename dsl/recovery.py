@@ -9,6 +9,7 @@ allows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from lark import Token
@@ -32,6 +33,16 @@ INSERTABLE = {"RBRACE": "}", "COMMA": ",", "EQUAL": "=", "ARROW": "->", "RPAR": 
 END = "$END"
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """What stands where a text breaks off: `stack` are the parts of the open phrases, tokens and Lark's trees, those
+    of the innermost last; `expected` the names of the terminals that can come next.
+    """
+
+    stack: tuple[object, ...]
+    expected: frozenset[str]
+
+
 class Recovery:
     """One parse of one text."""
 
@@ -48,16 +59,24 @@ class Recovery:
 
     def parse(self) -> Tree[Token] | None:
         """Return Lark's tree of all that the grammar allows; None where too little is left, or too many errors are."""
+        return self._finish() if self._feed() else None
+
+    def unfinished(self) -> Unfinished | None:
+        """Take the text for the beginning of a longer one; None where too many errors are in it."""
+        return Unfinished(tuple(self.state.value_stack), frozenset(self._expected())) if self._feed() else None
+
+    def _feed(self) -> bool:
+        """Take in all tokens but the end; False where there are too many errors."""
         index = 0
         while index < len(self.tokens) - 1:
             if self._accepts(self.tokens[index].type):
                 self.state.feed_token(self.tokens[index])
                 index += 1
             elif self.report.is_full:
-                return None
+                return False
             else:
                 index = self._recover(index)
-        return self._finish()
+        return True
 
     def _finish(self) -> Tree[Token] | None:
         end = self.tokens[-1]
@@ -111,7 +130,7 @@ class Recovery:
         self._complain(token)
         if following != END and not self._is_anchor(index) and self._accepts(following):
             return index + 1
-        if not self._is_anchor(index) and self._accepts("NAME", following):
+        if not self._is_anchor(index) and token.type != "RBRACE" and self._accepts("NAME", following):
             self.state.feed_token(retyped(token, "NAME"))
             return index + 1
         return self._panic(index)

@@ -12,6 +12,7 @@ from nasc.dsl.excerpt import Excerpt, Mark, escape
 
 Paint = Callable[[str, str], str]
 
+MOST = 100  # diagnostics that anyone reads
 COLORS = {"error": "1;31", "warning": "1;33", "frame": "1;34", "bold": "1"}
 
 
@@ -27,9 +28,12 @@ class _Place:
 
 
 def render(diagnostics: Iterable[Diagnostic], color: bool = False) -> str:
-    """Return the diagnostics as text, one block each, a blank line between; "" for none."""
+    """Return the diagnostics as text, one block each, a blank line between; "" for none. Only the first are shown."""
     paint = _colored if color else _plain
-    return "\n".join(_block(diagnostic, paint) for diagnostic in diagnostics)
+    found = list(diagnostics)
+    blocks = [_block(diagnostic, paint) for diagnostic in found[:MOST]]
+    left = len(found) - MOST
+    return "\n".join([*blocks, f"... and {left:,} more\n"] if left > 0 else blocks)
 
 
 def to_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 import traceback
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from nasc import __version__
 from nasc.dsl.diagnostics import DiagnosticError, NascError, did_you_mean
 
 COMMANDS = {
+    "new": "Write a commented file to start a space from.",
     "check": "Find every error and warning in .nas files.",
     "fmt": "Lay .nas files out in the one canonical way.",
     "count": "Count the members of a space, exactly.",
@@ -22,6 +25,7 @@ COMMANDS = {
     "sample": "Draw members of a space, uniformly.",
     "contains": "Ask whether every network of B is in A.",
     "diff": "List what differs between two files.",
+    "import": "Turn timm's block strings into a .nas file.",
     "compile": "Write a SuperNet and its search module, or one network as code.",
     "plan": "Say what a search will take: memory, time, and which batch fits.",
     "profile": "Measure the blocks of a compiled folder.",
@@ -33,6 +37,8 @@ COMMANDS = {
     "doc": "Print the documentation of blocks.",
     "explain": "Explain the code of an error or warning.",
     "engines": "List the engines that latency can be measured with.",
+    "lsp": "Serve an editor with the Language Server Protocol.",
+    "completion": "Print what a shell needs to complete commands and files.",
     "demo": "Search, train and measure a small network from start to end.",
 }
 """Every command with its line in `nasc --help`; each is the `command` of its module in `nasc.commands`."""
@@ -47,11 +53,16 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"nasc.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"nasc.commands.{_module(cmd_name)}").command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=about) for name, about in COMMANDS.items() if name.startswith(incomplete)]
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if not ctx.resilient_parsing and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"there is no command `{args[0]}`{'; ' + near if near else ''}")
         return super().resolve_command(ctx, args)
@@ -74,6 +85,11 @@ class Commands(click.Group):
         except Exception as error:
             click.echo(_bug(error), err=True)
             ctx.exit(1)
+
+
+def _module(command: str) -> str:
+    """The name of a command's module: `import_` for `import`, which is a word of Python."""
+    return f"{command}_" if keyword.iskeyword(command) else command
 
 
 def message_of(error: NascError) -> str:

@@ -20,6 +20,7 @@ def validated(
     """Measure `count` random members for each of an engine's targets. Raises `NascError` as `validate` does."""
     from nasc.compiler.opened import open_file, space_of
     from nasc.runtime.engines import make_engine
+    from nasc.runtime.profile import environment_of, not_here
     from nasc.runtime.progress import standard_progress
     from nasc.runtime.validate import validate
 
@@ -31,7 +32,7 @@ def validated(
     return [
         validate(checked.module, space_of(checked), manifest, target, table, made, count, progress=progress)
         for target in manifest.targets
-        if target.engine == engine
+        if target.engine == engine and not_here(target, environment_of(made, target)) is None
     ]
 
 

@@ -41,13 +41,24 @@ def missing_table(folder: Path) -> NascError:
     )
 
 
+Decided = Mapping[str, tuple[int, int | None]]
+"""For each stochastic layer the number of its candidate (one that has no cost is the skip), and its width if it has
+one under search."""
+
+
 @dataclass(frozen=True)
 class Costs:
-    """`blocks` has the costs of the candidates of stochastic layers by address and number; `fixed` is all the rest."""
+    """`blocks` has the costs of the candidates of stochastic layers by address and number; `fixed` is all the rest.
+
+    Where there are `others`, a network's cost is the largest of what it is by these and by each of them. `targets` has
+    the latencies at each target, as far as there is more to say of them.
+    """
 
     kind: Cost
     fixed: float
     blocks: Mapping[tuple[str, int], Widths]
+    others: tuple[Costs, ...] = ()
+    targets: tuple[TargetCosts, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -56,7 +67,36 @@ class Costs:
     @property
     def digest(self) -> str:
         """What tells these numbers from others, such as those of a table that was measured anew."""
-        return digest_of([self.fixed, *(cost for widths in self.blocks.values() for cost in widths.values())])
+        return digest_of([cost for part in self.parts for cost in part.numbers()])
+
+    @property
+    def parts(self) -> tuple[Costs, ...]:
+        """The costs of which the largest counts; with one target, or with their mean, there is one."""
+        return (self, *self.others)
+
+    def numbers(self) -> Iterator[float]:
+        """Every number of this part."""
+        yield self.fixed
+        for widths in self.blocks.values():
+            yield from widths.values()
+
+    def block(self, address: str, number: int, width: int | None) -> float:
+        """The cost of a candidate in this part; 0 of the skip."""
+        widths = self.blocks.get((address, number))
+        return 0.0 if widths is None else widths[width or 0]
+
+    def of(self, decided: Decided) -> float:
+        """The cost of a network in this part."""
+        return self.fixed + sum(self.block(address, *choice) for address, choice in decided.items())
+
+
+@dataclass(frozen=True)
+class TargetCosts:
+    """Latencies at one target, and what they are to stay below there, both in microseconds."""
+
+    name: str
+    costs: Costs
+    limit: float | None = None
 
 
 def require_target(costs: Costs, layers: Sequence[RelaxedLayer], target: float) -> str | None:

@@ -15,6 +15,7 @@ from nasc.runtime.data_folder import load_folder
 from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_preparation import AugmentKind, Preparation
 from nasc.runtime.data_splits import DataSplits, Images, ImageShape, size, split_at_random
+from nasc.runtime.data_text import load_text
 
 __all__ = ["Batches", "DataSplits", "ImageShape", "Images", "load_data", "loader", "size", "split_at_random"]
 
@@ -22,13 +23,14 @@ NAMES = ("digits", "fashion", "synthetic")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _HELP = (
     "data is `digits`, `fashion`, `fashion:DIR`, `synthetic`, `synthetic:COUNT`, a folder, or `package.module:function`"
+    "; for a language model `text:FILE`"
 )
 
 
 def load_data(
     spec: str,
     *,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     classes: int,
     seed: int = 0,
     root: Path | None = None,
@@ -38,12 +40,15 @@ def load_data(
     crop: float = 1.0,
     class_fraction: float = 1.0,
 ) -> DataSplits:
-    """The data that `spec` names, for a network of this input shape (C, H, W) and number of classes.
+    """The data that `spec` names, for a network of this input shape and number of classes.
+
+    The shape is (C, H, W) of images or, for a language model, the number of tokens alone; its classes are the tokens.
 
     `digits`                  scikit-learn's digits, resized bilinearly
     `fashion`, `fashion:DIR`  Fashion-MNIST as the system's package installs it, or its IDX files in DIR
     `synthetic`, `synthetic:COUNT`  noise around a pattern per class, of any shape and number of classes
     a folder                  DIR/train/CLASS/… and DIR/val/CLASS/…, or DIR/CLASS/… (one called `digits` as `./digits`)
+    `text:FILE`, `text:DIR`   bytes, or token numbers that were made before, for language models (see `load_text`)
     `package.module:function` the user's own code, imported from `root` or the installed packages, and run
 
     Random splits depend on `seed`. Relative paths start at `root`, by default the working directory.
@@ -55,8 +60,12 @@ def load_data(
     Raises NascError if there is no such data, if it does not suit the network, or for a setting out of range.
     """
     preparation = Preparation(augment, magnitude, deviation, crop)
+    start = root or Path.cwd()
+    if len(input_shape) == 1:
+        return load_text(spec, input_shape[0], classes, start, preparation, class_fraction)
+    channels, height, width = input_shape
     kept = draw_classes(classes, class_fraction, seed)
-    return keep_classes(_load(spec, input_shape, classes, seed, root or Path.cwd(), preparation, kept), kept)
+    return keep_classes(_load(spec, (channels, height, width), classes, seed, start, preparation, kept), kept)
 
 
 def _load(
@@ -67,6 +76,8 @@ def _load(
         return load_digits(shape, classes, seed, preparation)
     if name == "fashion":
         return load_fashion(shape, classes, seed, preparation, root / detail if detail else None)
+    if name == "text":
+        raise NascError(f"the network looks at images, which `{spec}` has not", help=_HELP)
     if name == "synthetic":
         preparation.require_none(spec)
         return load_synthetic(shape, classes, seed, kept, *_count(spec, detail))

@@ -15,10 +15,22 @@ from nasc.runtime.augment import standard_augment
 from nasc.runtime.data_crop import enlarged, margin
 from nasc.runtime.data_idx import read_idx
 from nasc.runtime.data_preparation import Preparation
-from nasc.runtime.data_splits import DataSplits, ImageShape, require_classes, same_images, split_at_random
+from nasc.runtime.data_splits import DataSplits, ImageShape, Look, require_classes, same_images, split_at_random
 from nasc.runtime.seeds import derived_generator
 
 FASHION_DIRECTORIES = (Path("/usr/share/datasets/fashion-mnist"), Path("/usr/local/share/datasets/fashion-mnist"))
+FASHION_LABELS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 SYNTHETIC_COUNT = 1024
 _PATTERN = 4
 
@@ -105,7 +117,8 @@ def load_digits(shape: ImageShape, classes: int, seed: int, preparation: Prepara
     val, test = (same_images(part, replace(dataset, crop=preparation.crop)) for part in rest)
     means, stds = (mean,) * shape[0], (std,) * shape[0]
     augment = preparation.augmentation("digits", standard_augment(*shape[1:], flip=False), means, stds)
-    return DataSplits("digits", 10, shape, means, stds, train, val, test, augment)
+    look, labels = Look("stretch", "L", preparation.crop), tuple(map(str, range(10)))
+    return DataSplits("digits", 10, shape, means, stds, train, val, test, augment, labels, look)
 
 
 def load_fashion(
@@ -125,7 +138,8 @@ def load_fashion(
     test = ArrayImages(*_read_pair(directory, "t10k"), shape, mean, std, preparation.crop)
     means, stds = (mean,) * shape[0], (std,) * shape[0]
     augment = preparation.augmentation("fashion", standard_augment(*shape[1:], flip=True), means, stds)
-    return DataSplits("fashion", 10, shape, means, stds, train, val, test, augment)
+    look = Look("stretch", "L", preparation.crop)
+    return DataSplits("fashion", 10, shape, means, stds, train, val, test, augment, FASHION_LABELS, look)
 
 
 def load_synthetic(

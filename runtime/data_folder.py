@@ -16,7 +16,7 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime.augment import Augment
 from nasc.runtime.data_crop import central, random_box
 from nasc.runtime.data_preparation import Preparation
-from nasc.runtime.data_splits import DataSplits, Images, ImageShape, require_classes, same_images, split_at_random
+from nasc.runtime.data_splits import DataSplits, Images, ImageShape, Look, require_classes, same_images, split_at_random
 from nasc.runtime.seeds import derived_generator
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
@@ -81,21 +81,22 @@ def load_folder(directory: Path, shape: ImageShape, classes: int, seed: int, pre
     channels = shape[0]
     if channels not in _MEAN:
         raise NascError(f"an image folder gives 1 or 3 channels; the network wants {channels}")
-    train, val, test = _parts(directory, shape, classes, seed, preparation)
+    names = _class_names(directory / "train" if (directory / "train").is_dir() else directory, classes)
+    train, val, test = _parts(directory, shape, names, seed, preparation)
     mean, std = _MEAN[channels], _STD[channels]
     augment = preparation.augmentation(str(directory), Augment(padding=0, flip=True), mean, std)
-    return DataSplits(str(directory), classes, shape, mean, std, train, val, test, augment)
+    look = Look("centre", "L" if channels == 1 else "RGB", preparation.crop)
+    return DataSplits(str(directory), classes, shape, mean, std, train, val, test, augment, tuple(names), look)
 
 
 def _parts(
-    directory: Path, shape: ImageShape, classes: int, seed: int, preparation: Preparation
+    directory: Path, shape: ImageShape, names: list[str], seed: int, preparation: Preparation
 ) -> tuple[Images, Images, Images | None]:
     draws, crop = preparation.augment != "none", preparation.crop
     if not (directory / "train").is_dir():
-        files = _list(directory, _class_names(directory, classes))
+        files = _list(directory, names)
         train, val = split_at_random(FolderImages(files, shape, draws=draws), (0.8, 0.2), seed)
         return train, same_images(val, FolderImages(files, shape, crop)), None
-    names = _class_names(directory / "train", classes)
     test = directory / "test"
     return (
         FolderImages(_list(directory / "train", names), shape, draws=draws),

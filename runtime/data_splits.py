@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import Dataset, Subset
@@ -21,22 +21,39 @@ Images = Dataset[Any]
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a picture file is read when it is not trained on.
+
+    `fit`: `centre` takes the largest central part of the network's aspect, `stretch` the whole picture; of it the
+    central fraction `crop` of each side is seen. `mode` is pillow's name for the kind of pixels.
+    """
+
+    fit: Literal["centre", "stretch"]
+    mode: Literal["L", "RGB"]
+    crop: float = 1.0
+
+
+@dataclass(frozen=True)
 class DataSplits:
-    """Images for one input shape.
+    """Images for one input shape, or texts: sequences of tokens, each labelled with the token after each of its own.
 
     `mean` and `std` (one number a channel, of pixels in 0…1) are what the images were normalised with; a source that
-    normalises by itself states 0 and 1. `augment` is applied to training batches, never to others.
+    normalises by itself states 0 and 1, a text none. `augment` is applied to training batches, never to others.
+    `labels` are the names of the classes by their numbers, and `look` says how a picture becomes such an image, where
+    it can be said.
     """
 
     name: str
     classes: int
-    input_shape: ImageShape
+    input_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train: Images
     val: Images
     test: Images | None = None
     augment: Augmentation | None = None
+    labels: tuple[str, ...] = ()
+    look: Look | None = None
 
 
 def size(dataset: Images) -> int:

@@ -20,6 +20,11 @@ ISA_FLAGS = frozenset(
 """The processor features that inference kernels choose by."""
 
 
+def names_kind(device: str) -> bool:
+    """Does a target's `device` say what kind it is, such as `cuda:1`, and not what it is called?"""
+    return device.split(":")[0] in ("cpu", "cuda")
+
+
 class Device(BaseModel):
     """What a latency is measured on. Two machines with equal descriptions may share a latency table."""
 
@@ -30,6 +35,14 @@ class Device(BaseModel):
     cores: int
     features: tuple[str, ...]
     system: str
+
+    def is_called(self, name: str | None) -> bool:
+        """Does a target's `device` mean this one: `cpu`, `cuda`, `cuda:1`, or part of its model's name?"""
+        if name is None:
+            return True
+        if not names_kind(name):
+            return name.lower() in self.model.lower()
+        return self.kind in (name.split(":")[0], "formula")
 
     @property
     def fingerprint(self) -> str:

@@ -26,12 +26,16 @@ START_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class _Call:
-    """What is asked of the process, with which models, and how many seconds it may take."""
+    """What is asked of the process, with which models, and how many seconds it may take.
+
+    `silence`: how many it may take without a sign of life, after the first.
+    """
 
     name: str
     values: dict[str, Any]
     seconds: float
     models: Sequence[bytes] = ()
+    silence: float | None = None
 
 
 class EngineWorker:
@@ -131,10 +135,10 @@ class EngineWorker:
             return Session((row,), reference_us)
 
     def _measuring(self, models: Sequence[bytes], environment: Environment, reference_us: float | None) -> _Call:
-        """A point takes at most its building, its first run and its rounds."""
+        """A point takes at most its building, its first run and its rounds; none of them is silent for longer."""
         each = self.options.build_seconds + 2 * self.options.point_seconds
         values = {"environment": environment.model_dump(mode="json"), "reference_us": reference_us}
-        return _Call("measure", values, len(models) * each + self.margin, models)
+        return _Call("measure", values, len(models) * each + self.margin, models, each + self.margin)
 
     def _twice(self, call: _Call) -> Message:
         """An answer, asked for again where the process died: something else may have killed it."""
@@ -154,7 +158,8 @@ class EngineWorker:
             raise Lost("crash", "the run has ended")
         self._process = self._process or self._started()
         try:
-            answer = self._process.ask(Message({"call": call.name, **call.values}, call.models), call.seconds)
+            message = Message({"call": call.name, **call.values}, call.models)
+            answer = self._process.ask(message, call.seconds, call.silence)
         except Lost:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""How well a network classifies images."""
+"""How well a network classifies images, or tells the next token of texts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from nasc.runtime.data_splits import Images, size
 @dataclass(frozen=True)
 class EvalResult:
     """Fractions of images (0 to 1) whose label is the highest logit, or among the five highest (None up to 5 classes);
-    mean cross-entropy in nats; number of images."""
+    mean cross-entropy in nats; number of images. For texts all are of tokens, but the count is of sequences, and the
+    perplexity is e to the cross-entropy."""
 
     top1: float
     top5: float | None
     loss: float
     count: int
+    perplexity: float | None = None
 
 
 @torch.no_grad()
@@ -46,18 +48,34 @@ def evaluate(
     finally:
         model.train(training)
     top1, top5, loss = (sums / size(dataset)).tolist()
-    return EvalResult(top1, top5 if logits.shape[1] > 5 else None, loss, size(dataset))
+    perplexity = torch.tensor(loss).exp().item() if labels.dim() > 1 else None
+    return EvalResult(top1, top5 if logits.shape[-1] > 5 else None, loss, size(dataset), perplexity)
 
 
 def require_labels(logits: Tensor, labels: Tensor) -> None:
-    """Raise NascError unless logits N×classes suit labels N; the labels are looked at on the CPU only."""
-    if logits.dim() != 2 or len(logits) != len(labels):
-        raise NascError(f"a classifier gives {len(labels)}×classes numbers for a batch, not {tuple(logits.shape)}")
-    if labels.device.type == "cpu" and int(labels.max()) >= logits.shape[1]:
-        raise NascError(f"the data has the label {int(labels.max())}, the network only {logits.shape[1]} classes")
+    """Raise NascError unless logits N×classes suit labels N, or N×tokens×classes suit N×tokens.
+
+    The labels are looked at on the CPU only.
+    """
+    if logits.shape[:-1] != labels.shape:
+        wanted = "×".join(map(str, labels.shape))
+        raise NascError(f"a classifier gives {wanted}×classes numbers for a batch, not {tuple(logits.shape)}")
+    if labels.device.type == "cpu" and int(labels.max()) >= logits.shape[-1]:
+        raise NascError(f"the data has the label {int(labels.max())}, the network only {logits.shape[-1]} classes")
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """In nats, over a batch's images or over all tokens of its sequences (which have the same number each)."""
+    return functional.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), label_smoothing=smoothing)
+
+
+def right_answers(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images have the label with the highest logit; a sequence counts for the part of its tokens."""
+    return (logits.argmax(-1) == labels).sum() / labels[0].numel()
 
 
 def _scores(logits: Tensor, labels: Tensor) -> Tensor:
-    ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-    loss = functional.cross_entropy(logits.double(), labels, reduction="sum")
-    return torch.stack([ranked[:, 0].sum(), ranked.sum(), loss]).double()
+    """Sums over a batch's images, or over the means of its sequences."""
+    ranked = logits.topk(min(5, logits.shape[-1])).indices == labels[..., None]
+    loss = functional.cross_entropy(logits.double().flatten(0, -2), labels.flatten(), reduction="sum")
+    return torch.stack([ranked[..., 0].sum(), ranked.sum(), loss]).double() / labels[0].numel()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nasc.compiler.build_manifest import layers_of
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Network
-from nasc.compiler.manifest import Entry, Manifest
+from nasc.compiler.manifest import Entry, Manifest, Target
 from nasc.compiler.member import Member
 from nasc.compiler.member_cost import built_layers, variant_of
 from nasc.dsl.diagnostics import NascError
@@ -57,13 +57,42 @@ def _number(value: Rational | str) -> Rational:
     return value
 
 
-def table_environment(table: LatencyTable, engine: str | None = None) -> Environment:
-    """The environment that a table's latencies belong to. Raises `NascError` where there is none, or a choice."""
-    found = [e for e in table.environments() if engine in (None, e.engine)]
-    if not found:
+def table_environment(table: LatencyTable, target: Target | None = None, *, alone: bool = True) -> Environment:
+    """The environment of a table that a target's latencies belong to, measured in the newest way of timing.
+
+    A target that is `alone`, or none, has the latencies of a table's one environment whatever that is: `--engine` may
+    have measured them, or another program. Raises `NascError` where there is none, or a choice.
+    """
+    there = table.environments()
+    if not there:
         raise NascError(f"{table.path} holds no latencies", help="`nasc profile DIR --table FILE` measures them")
-    if len(found) > 1:
+    found = [environment for environment in there if target is not None and _serves(environment, target)]
+    if target is not None and target.device is None:
+        found = [environment for environment in found if environment.device.kind == "cpu"] or found
+    found = _newest(found or (there if alone else []))
+    if len(found) == 1:
+        return found[0]
+    whose = "" if target is None else f" for the target `{target.name}`"
+    listed = "; ".join(map(str, (found or there)[:4]))
+    if not found:
         raise NascError(
-            f"{table.path} holds latencies of {len(found)} environments", help="; ".join(map(str, found[:4]))
+            f"{table.path} holds no latencies{whose}",
+            help=f"`nasc profile DIR --table {table.path}` measures them; it holds those of {listed}",
         )
-    return found[0]
+    raise NascError(f"{table.path} holds latencies of {len(found)} environments{whose}", help=listed)
+
+
+def _serves(environment: Environment, target: Target) -> bool:
+    """Are these latencies what a target asks for?"""
+    asked = (target.engine, target.precision, target.batch)
+    return (environment.engine, environment.precision, environment.batch) == asked and environment.device.is_called(
+        target.device
+    )
+
+
+def _newest(found: list[Environment]) -> list[Environment]:
+    """Of environments that differ only in the version of the protocol, the newest."""
+    newest: dict[str, Environment] = {}
+    for environment in sorted(found, key=lambda each: each.protocol_version):
+        newest[environment.model_copy(update={"protocol_version": 0}).env_id] = environment
+    return list(newest.values())

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network as a module, with what data must suit it: the input (C, H, W) and the number of classes."""
+    """A network as a module, with what data must suit it: the input and the number of classes.
+
+    The input is (C, H, W) of images, or the number of tokens alone, which then are the classes.
+    """
 
     module: nn.Module
     network: Network
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     classes: int
 
 
@@ -43,11 +46,10 @@ def load_model(file: Path, drop_path: float = 0.0) -> Loaded:
         )
     network = network_of(space)
     kind, sizes = network.output
-    if kind != "classes":
-        raise NascError(f"{file} gives {kind}: only classifiers can be trained and evaluated yet")
-    shape = network.input
-    assert isinstance(shape.channels, int) and shape.height is not None and shape.width is not None
-    return Loaded(module_of(network, drop_path), network, (shape.channels, shape.height, shape.width), int(sizes[0]))
+    if kind not in ("classes", "tokens") or network.input.ids != (kind == "tokens"):
+        raise NascError(f"{file} gives {kind}: only classifiers of images and language models can be trained yet")
+    shape = tuple(int(str(size)) for size in network.input.layout)
+    return Loaded(module_of(network, drop_path), network, shape, int(sizes[0]))
 
 
 def module_of(network: Network, drop_path: float = 0.0) -> nn.Module:

@@ -71,7 +71,9 @@ def memory_estimate(graph: Graph, batch: int) -> float:
     for node in graph.nodes:
         elements += _whole(node.output.channels) * node.output.positions
         if node.op in PRIMITIVES:
-            weights += _whole(PRIMITIVES[node.op].weights(node, [graph.tensor(name) for name in node.inputs]))
+            inputs = [graph.tensor(name) for name in node.inputs]
+            weights += _whole(PRIMITIVES[node.op].weights(node, inputs))
+            elements += _whole(PRIMITIVES[node.op].workspace(node, inputs))
     return 4.0 * (3 * weights + batch * elements)
 
 

@@ -57,9 +57,9 @@ class PrefixLinear(nn.Linear):
     """Matrix product of the first channels, see `PrefixConv2d`."""
 
     def forward(self, x: Tensor, width: int | None = None) -> Tensor:
-        """N×C' to N×width."""
+        """N×C' to N×width, or batch×tokens×C' to batch×tokens×width."""
         bias = None if self.bias is None else self.bias[:width]
-        return functional.linear(x, self.weight[:width, : x.shape[1]], bias)
+        return functional.linear(x, self.weight[:width, : x.shape[-1]], bias)
 
 
 class _PrefixBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -90,6 +90,13 @@ class PrefixBatchNorm1d(_PrefixBatchNorm):
     """Batch normalisation of vectors N×C'."""
 
 
+class PrefixTokenBatchNorm(_PrefixBatchNorm):
+    """Batch normalisation of sequences, batch×tokens×C'."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
 class PrefixLayerNorm(nn.LayerNorm):
     """Layer normalisation of as many channels as come in, the last dimension."""
 
@@ -103,6 +110,24 @@ class PrefixChannelNorm(PrefixLayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class PrefixLayerScale(nn.Module):
+    """A learned factor for each of as many channels as come in, the last dimension."""
+
+    def __init__(self, channels: int, init: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight[: x.shape[-1]]
+
+
+class PrefixChannelScale(PrefixLayerScale):
+    """A learned factor for each of as many channels as come in of images N×C'×H×W."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight[: x.shape[1]].reshape(-1, 1, 1)
 
 
 class PrefixSequential(nn.Sequential):
@@ -121,21 +146,29 @@ class PrefixSequential(nn.Sequential):
 
 
 def add_prefix(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of two images, or vectors, over the channels that both have; the further channels of the wider one."""
-    short, long = sorted((x, y), key=lambda each: each.shape[1])
-    both = short.shape[1]
-    return torch.cat((short + long[:, :both], long[:, both:]), dim=1)
+    """The sum of two tensors over the channels that both have; the further channels of the wider one."""
+    axis = _axis(x)
+    short, long = sorted((x, y), key=lambda each: each.shape[axis])
+    both = short.shape[axis]
+    further = long.narrow(axis, both, long.shape[axis] - both)
+    return torch.cat((short + long.narrow(axis, 0, both), further), dim=axis)
 
 
 def prefix(x: Tensor, width: int) -> Tensor:
-    """The first channels of N×C×…."""
-    return x[:, :width]
+    """The first channels of images N×C×H×W, vectors N×C or sequences batch×tokens×C."""
+    return x[..., :width] if x.ndim == 3 else x[:, :width]
 
 
 def masked(x: Tensor, width: int) -> Tensor:
-    """N×C×… with all channels but the first `width` set to zero: what takes the time of all C."""
-    kept = torch.arange(x.shape[1], device=x.device) < width
-    return x * kept.to(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
+    """The same shape with all channels but the first `width` set to zero: what takes the time of all C."""
+    axis = _axis(x)
+    kept = torch.arange(x.shape[axis], device=x.device) < width
+    return x * kept.to(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+
+
+def _axis(x: Tensor) -> int:
+    """Where the channels lie: last in a sequence, else behind the batch."""
+    return 2 if x.ndim == 3 else 1
 
 
 @contextmanager

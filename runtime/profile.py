@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from nasc.compiler.manifest import Entry, Manifest, Target
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.device import Environment
+from nasc.runtime.device import Environment, names_kind
 from nasc.runtime.device_lock import device_lock
 from nasc.runtime.engine_worker import EngineWorker
 from nasc.runtime.engines import Engine
@@ -97,12 +97,12 @@ def profile(
     where the table cannot be written. `KeyboardInterrupt` loses at most the group of points in flight.
     """
     began = time.perf_counter()
-    environments = environments_of(manifest, engine)
+    shown = progress or standard_progress()
+    environments = environments_of(manifest, engine, shown)
     total = count_points(manifest) * len(environments)
     stale_before = None if stale is None else datetime.now(UTC) - stale
     tasks = list(_tasks(manifest, table, environments, retry_failed, stale_before))
     present = total - len(tasks)
-    shown = progress or standard_progress()
     shown.start("profile", total if limit is None else min(total, present + limit), present)
     preparation = InProcesses(builders) if builders else InLine(engine, build)
     try:
@@ -146,16 +146,38 @@ def count_points(manifest: Manifest) -> int:
     return total
 
 
-def environments_of(manifest: Manifest, engine: Engine) -> list[tuple[Target, Environment]]:
-    """The targets for this engine, each environment once. Raises `NascError` where there is none."""
+def environments_of(manifest: Manifest, engine: Engine, progress: Progress) -> list[tuple[Target, Environment]]:
+    """The targets for this engine, each environment once; those that another machine is meant by are named and left.
+
+    Raises `NascError` where there is none.
+    """
     targets = [target for target in manifest.targets if target.engine == engine.name]
     if not targets:
         named = ", ".join(sorted({target.engine for target in manifest.targets})) or "none"
         raise NascError(
             f"`{manifest.name}` has no target for engine `{engine.name}`", help=f"its targets name: {named}"
         )
-    found = {environment.env_id: (t, environment) for t in targets for environment in [engine.environment(t)]}
-    return list(found.values())
+    every = [(target, environment_of(engine, target)) for target in targets]
+    here = [(target, environment) for target, environment in every if environment.device.is_called(target.device)]
+    elsewhere = [word for target, environment in every if (word := not_here(target, environment)) is not None]
+    if not here:
+        raise NascError("; ".join(elsewhere), help="profile where that device is, and `nasc table merge` the tables")
+    for word in elsewhere:
+        progress.line(word)
+    return list({environment.env_id: (target, environment) for target, environment in here}.values())
+
+
+def environment_of(engine: Engine, target: Target) -> Environment:
+    """What an engine's latencies here are measured in for a target, whose device may be another one; see `not_here`."""
+    named = target.device is not None and not names_kind(target.device)
+    return engine.environment(target.model_copy(update={"device": None}) if named else target)
+
+
+def not_here(target: Target, environment: Environment) -> str | None:
+    """What to say of a target whose device is not the one that an engine measures here; None where it is."""
+    if environment.device.is_called(target.device):
+        return None
+    return f"target `{target.name}` is for the device `{target.device}`, and this is {environment.device.model}"
 
 
 def _tasks(

@@ -38,7 +38,8 @@ def profile_within(
     that.
     """
     began = time.perf_counter()
-    environments = environments_of(manifest, engine)
+    shown = progress or standard_progress()
+    environments = environments_of(manifest, engine, shown)
     total = count_points(manifest) * len(environments)
     stale_before = None if stale is None else datetime.now(UTC) - stale
     wanted = {
@@ -49,7 +50,6 @@ def profile_within(
     allowed = sum(
         budget.limit(total // len(environments), total // len(environments) - len(w)) for w in wanted.values()
     )
-    shown = progress or standard_progress()
     shown.start("profile", total - missing + allowed, total - missing)
     preparation = InProcesses(builders) if builders else InLine(engine, build)
     estimated, stated = 0, list[Stated]()

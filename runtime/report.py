@@ -94,7 +94,17 @@ def _summary(result: Mapping[str, Any]) -> list[str]:
     cost = result.get("cost")
     if isinstance(cost, dict):
         rows.append(("cost", f"{said(cost.get('found'))} {said(cost.get('unit'))}"))
-    return ["<h2>Result</h2>", table(["", ""], rows)]
+    return ["<h2>Result</h2>", table(["", ""], rows), *_targets(result.get("targets"))]
+
+
+def _targets(found: Any) -> list[str]:
+    """The latency at each target, where a search was for several or one has a limit."""
+    rows = [
+        [said(each.get("name")), said(each.get("us")), said(each.get("limit_us")) if each.get("limit_us") else ""]
+        for each in (found if isinstance(found, list) else ())
+        if isinstance(each, dict)
+    ]
+    return ["<h3>At each target</h3>", table(["target", "latency, µs", "limit, µs"], rows)] if rows else []
 
 
 def _network(run: Path, choices: Mapping[str, Any]) -> list[str]:

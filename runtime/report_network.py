@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nasc.compiler.elaborate import Space
 from nasc.compiler.lower_svg import PALETTE, draw
 from nasc.compiler.network import network_of
-from nasc.compiler.outline import outline
+from nasc.compiler.parts import by_layer
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.network_facts import LayerFacts, layer_facts
 from nasc.runtime.report_page import plain, svg_of
@@ -43,7 +43,7 @@ def network_svg(space: Space, choices: Mapping[str, Any]) -> str:
         rows = place_layers(layer_facts(network_of(space)), choices)
     except NascError:
         rows = ()
-    return svg_of(plot_network(rows)) if 0 < len(rows) <= MOST_LAYERS else draw(space.name, outline(space))
+    return svg_of(plot_network(rows)) if 0 < len(rows) <= MOST_LAYERS else draw(space)
 
 
 def place_layers(facts: Sequence[LayerFacts], choices: Mapping[str, Any]) -> tuple[Row, ...]:
@@ -53,6 +53,7 @@ def place_layers(facts: Sequence[LayerFacts], choices: Mapping[str, Any]) -> tup
     do not tell of these layers are left aside.
     """
     found = [Row(layer.address, None if layer.empty else layer) for layer in facts]
+    choices = {address: parts[0] for address, parts in by_layer(choices)}
     kept = [address for address, choice in choices.items() if choice is not None]
     if [_stage(address) for address in kept] != [layer.stage for layer in facts]:
         return tuple(found)

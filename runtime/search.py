@@ -21,12 +21,11 @@ from nasc.runtime.search_context import Job, SearchResult, Settings
 from nasc.runtime.search_job import options_of, search
 from nasc.runtime.sweep import Retraining, at, points_of, sweep
 from nasc.runtime.sweep_table import sweep_table
+from nasc.runtime.targets import target_lines
 
 __all__ = ["Job", "SearchResult", "Settings", "how_to_run", "main", "options_of", "search", "search_command"]
 
 TRIAL_BATCH = 2
-_NAMES = ("cost", "epochs", "warmup", "batch", "alpha", "lambda", "seed")
-"""Options of a section that have an option of their own here, where the method has them."""
 
 
 def main(job: Job, arguments: Sequence[str] | None = None) -> None:
@@ -109,6 +108,11 @@ def _section_options(names: list[str]) -> list[click.Parameter]:
     """Options of the method's section."""
     found: dict[str, click.Parameter] = {
         "cost": click.Option(["--cost"], type=click.Choice(["latency", "macs", "params"]), help="What to weigh."),
+        "targets": click.Option(
+            ["--targets"],
+            metavar="sum|worst|NAME",
+            help="What a latency is of the file's several targets: their mean by weight, the worst, or one of them.",
+        ),
         "epochs": click.Option(["--epochs"], type=click.IntRange(min=1)),
         "warmup": click.Option(["--warmup"], type=click.IntRange(min=0), help="Epochs that train the weights alone."),
         "batch": click.Option(["--batch"], type=click.IntRange(min=1), help="Images a step."),
@@ -259,5 +263,7 @@ def _report(job: Job, result: SearchResult, form: str) -> None:
         f"found: {amount(result.cost)} {result.unit}; {whose}loss {result.loss:.4f}, "
         f"cross-entropy {result.cross_entropy:.4f}{accuracy}"
     )
+    for line in target_lines(result.details):
+        click.echo(line)
     if result.best is not None:
         click.echo(f"network: {result.best}")

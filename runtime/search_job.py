@@ -4,6 +4,7 @@ RUN/best.nas            the found network, one member of the space
 RUN/model.py            the same as plain PyTorch
 RUN/best.safetensors    its weights, inherited from the SuperNet (or trained, by methods without one)
 RUN/model.onnx          both, for deployment
+RUN/usage.py            what is in a picture; with preprocessing.json and README.md, where the data is of pictures
 RUN/result.json         what was found and how
 """
 
@@ -41,6 +42,8 @@ from nasc.runtime.ranks import ranks_of
 from nasc.runtime.search_context import Context, Job, Outcome, SearchResult, Settings, Source
 from nasc.runtime.surroundings import surroundings
 from nasc.runtime.sweep_table import SWEEP
+from nasc.runtime.targets import target_lines
+from nasc.runtime.usage import usage_files
 
 SPACE, SOURCE = "space.json", "space.nas"
 BEST, MODEL, WEIGHTS, ONNX, RESULT = "best.nas", "model.py", "best.safetensors", "model.onnx", "result.json"
@@ -100,6 +103,11 @@ def search(job: Job, options: Any, settings: Settings, progress: Progress | None
         )  # fmt: skip
         if ranks.world > 1 and method.relax is None:
             raise NascError(f"the method `{method.name}` runs in one process", help="start it without torchrun")
+        if method.relax is None and (settings.checkpoint_activations or settings.channels_last != "auto"):
+            raise NascError(
+                f"the method `{method.name}` has no SuperNet",
+                help="leave --checkpoint-activations and --channels-last out: they say how one is trained",
+            )
         result = _finish(context, _run_time_half(method)(context))
         ranks.wait()  # what the first one writes is there when any of them returns
         return result
@@ -225,10 +233,8 @@ def _provenance(context: Context, outcome: Outcome) -> str:
     values = [f"{name} {outcome.details[name]:g}" for name in names if name in outcome.details]
     values.append(f"seed {context.options.seed}")
     long = f"{counted(outcome.epochs, 'epoch')} on {context.data.name}"
-    return (
-        f"found by {context.method.about} in {context.job.space}: {long}, {', '.join(values)}; "
-        f"{amount(outcome.cost)} {outcome.unit}"
-    )
+    cost = "; ".join([f"{amount(outcome.cost)} {outcome.unit}", *target_lines(outcome.details)])
+    return f"found by {context.method.about} in {context.job.space}: {long}, {', '.join(values)}; {cost}"
 
 
 def _write(context: Context, outcome: Outcome, found: _Found) -> None:
@@ -238,6 +244,8 @@ def _write(context: Context, outcome: Outcome, found: _Found) -> None:
     save_weights(out / WEIGHTS, found.state)
     write_file(out / MODEL, model_source(found.network).encode())
     write_file(out / ONNX, network_onnx(found.network, arrays).SerializeToString(deterministic=True))
+    for name, content in usage_files(context.data, found.network.name, WEIGHTS).items():
+        write_file(out / name, content)
     write_file(out / BEST, found.text.encode())
     job, options = context.job, context.options
     result = {

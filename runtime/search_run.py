@@ -19,14 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batch
 from nasc.runtime.data_splits import DataSplits
-from nasc.runtime.evaluate import require_labels
+from nasc.runtime.evaluate import mean_cross_entropy, require_labels, right_answers
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.precision import layout_of, precision_of
@@ -203,16 +202,16 @@ class SearchRun:
         if self.data.augment and not phase.architecture:
             images = self.data.augment(images, derived_generator(seed, "augment", *own))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            logits = self.supernet(images.to(memory_format=self.layout))
+            logits = self.supernet(images.to(memory_format=self.layout) if images.dim() == 4 else images)
         require_labels(logits, labels)
         labels = labels.to(self.device, non_blocking=True)
-        entropy = functional.cross_entropy(logits.float(), labels)
+        entropy = mean_cross_entropy(logits, labels)
         loss = self.method.loss(entropy)
         # The cost does not depend on the weights; where all is decided, nothing depends on architecture weights.
         target = loss if phase.architecture else entropy
         if target.requires_grad:
             self.scaler.scale(target * (len(labels) / phase.size)).backward()
-        correct = (logits.argmax(1) == labels).sum()
+        correct = right_answers(logits, labels)
         return torch.stack([loss.detach() * len(labels), entropy.detach() * len(labels), correct]).double()
 
     def _optimizer(self, phase: Phase, within: float) -> torch.optim.Optimizer:

@@ -21,10 +21,13 @@ from nasc.runtime.prefix import (
     PrefixBatchNorm1d,
     PrefixBatchNorm2d,
     PrefixChannelNorm,
+    PrefixChannelScale,
     PrefixConv2d,
     PrefixLayerNorm,
+    PrefixLayerScale,
     PrefixLinear,
     PrefixSequential,
+    PrefixTokenBatchNorm,
     add_prefix,
     keep_statistics,
     masked,
@@ -35,10 +38,13 @@ __all__ = [
     "PrefixBatchNorm1d",
     "PrefixBatchNorm2d",
     "PrefixChannelNorm",
+    "PrefixChannelScale",
     "PrefixConv2d",
     "PrefixLayerNorm",
+    "PrefixLayerScale",
     "PrefixLinear",
     "PrefixSequential",
+    "PrefixTokenBatchNorm",
     "Prunode",
     "StochasticLayer",
     "add_prefix",
@@ -47,6 +53,10 @@ __all__ = [
     "masked",
     "prefix",
 ]
+
+
+Price = float | tuple[float, ...]
+"""A cost, or several of which the largest is to count in the end, such as the latencies at several targets."""
 
 
 class Prunode(nn.Module):
@@ -64,7 +74,7 @@ class Prunode(nn.Module):
         self.widths = tuple(widths)
         self.theta = nn.Parameter(torch.zeros(()))
         self.small, self.large = self.widths[0], self.widths[-1]
-        self.costs: dict[int, float] = {}
+        self.costs: dict[int, Price] = {}
         """The block's cost at each of its widths; until it is set, the cost is 0."""
 
     def forward(self, x: Tensor, tau: float, recompute: bool = False) -> tuple[Tensor, Tensor]:
@@ -77,9 +87,9 @@ class Prunode(nn.Module):
             return output, self.theta.new_tensor(self.costs.get(self.small, 0.0))
         outputs = _outputs(self.block, recompute, x, (self.small, self.large))
         weights = gumbel_softmax(torch.stack([torch.zeros_like(self.theta), self.theta]), tau)
-        costs = weights.new_tensor([self.costs.get(self.small, 0.0), self.costs.get(self.large, 0.0)])
+        costs = weights.new_tensor(_pair(self.costs.get(self.small, 0.0), self.costs.get(self.large, 0.0)))
         # Not a matrix product: mixed precision would round it.
-        return weights[0] * outputs[0] + weights[1] * outputs[1], (weights * costs).sum()
+        return weights[0] * outputs[0] + weights[1] * outputs[1], (weights * costs).sum(-1)
 
     def chosen(self) -> int:
         """The more probable of the two widths; the small one where they are even."""
@@ -110,8 +120,8 @@ class StochasticLayer(nn.Module):
         self.recompute = False
         """Whether the backward pass computes the candidates again, which then need less memory."""
         self.phi, self.lambda_, self.tau = 1.0, 1.0, 1.0
-        self.costs: dict[int, float] = {}
-        """The cost of each candidate that is no Prunode."""
+        self.costs: dict[int, Price] = {}
+        """The cost of each candidate that is no Prunode, and of the skip."""
         self.cost = torch.zeros(())
         """The expected cost of the last forward pass, eq. 5."""
 
@@ -129,7 +139,7 @@ class StochasticLayer(nn.Module):
         weights = gumbel_softmax(self.theta[alive], self.tau)
         results = [self._candidate(number, x) for number in alive]
         scales = self._scales(alive)
-        self.cost = torch.stack([weight * cost for weight, (_, cost) in zip(weights, results, strict=True)]).sum()
+        self.cost = torch.stack([weight * cost for weight, (_, cost) in zip(weights, results, strict=True)]).sum(0)
         terms = [weight * scale * y for weight, scale, (y, _) in zip(weights, scales, results, strict=True)]
         # Not stacked: that would copy each of them and lose the channels-last layout.
         return reduce(torch.add, terms)
@@ -142,7 +152,7 @@ class StochasticLayer(nn.Module):
 
     def _candidate(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
         if number == self.count:
-            return x, self.theta.new_zeros(())
+            return x, self.theta.new_tensor(self.costs.get(number, 0.0))
         candidate = self.candidates[str(number)]
         if isinstance(candidate, Prunode):
             output, cost = candidate(x, self.tau, self.recompute)
@@ -201,6 +211,13 @@ class StochasticLayer(nn.Module):
     def prunodes(self) -> dict[int, Prunode]:
         """The candidates that are left and have a width under search."""
         return {int(name): module for name, module in self.candidates.items() if isinstance(module, Prunode)}
+
+
+def _pair(small: Price, large: Price) -> list[Any]:
+    """The costs of two candidates beside each other, on the last axis."""
+    if isinstance(small, tuple) and isinstance(large, tuple):
+        return [list(each) for each in zip(small, large, strict=True)]
+    return [small, large]
 
 
 def _outputs(block: nn.Module, recompute: bool, *inputs: Any) -> Any:

@@ -16,10 +16,9 @@ from nasc.compiler.member import Choices, member_from_choices
 from nasc.compiler.methods.relax import Candidate, RelaxedLayer
 from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.costs import Costs, formula_costs, missing_table, require_target, table_costs
+from nasc.runtime.costs import Costs, formula_costs, missing_table, require_target
 from nasc.runtime.inherit import inherited_state, settle
 from nasc.runtime.manifest_file import load_manifest
-from nasc.runtime.member_latency import table_environment
 from nasc.runtime.methods.mixture import Mixture
 from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import BATCHES, recalibrate
@@ -28,6 +27,7 @@ from nasc.runtime.search_run import SearchRun, run_epochs
 from nasc.runtime.seeds import derived_generator
 from nasc.runtime.states import StateFiles
 from nasc.runtime.table import LatencyTable
+from nasc.runtime.targets import latencies_found, target_costs
 
 MixtureType = Callable[[nn.Module, Sequence[RelaxedLayer], Costs, Any], Mixture]
 
@@ -65,7 +65,13 @@ def candidate_costs(context: Context, layers: Sequence[RelaxedLayer], options: S
     if path is None:
         raise missing_table(context.job.folder)
     with LatencyTable(path, readonly=True) as table:
-        return table_costs(layers, load_manifest(context.job.folder), table, table_environment(table))
+        costs = target_costs(layers, load_manifest(context.job.folder), table, options.targets)
+    if costs.others and options.target is not None:
+        raise NascError(
+            "a search for the worst of several targets cannot be given a target cost yet",
+            help="search for their mean (--targets sum) or for one of them (--targets NAME)",
+        )
+    return costs
 
 
 def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -> Outcome:
@@ -96,6 +102,7 @@ def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -
         cost=method.chosen_cost(),
         details={
             **done.details,
+            **latencies_found(method.chosen_latencies()),
             "layers": _layers_left(choices, method),
             "names": {
                 layer.address: [_name(layer, c) for c in layer.candidates] for layer in layers if not layer.fixed

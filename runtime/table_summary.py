@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.calibration import Calibration
 from nasc.runtime.table_contents import Contents, Known
 from nasc.runtime.table_merge import measured_at
 
@@ -54,8 +55,20 @@ class Summary:
         if self.estimates:
             lines.append(f"  estimates: {self.estimates}")
         if self.known.calibration is not None:
-            lines.append(f"  calibration: {self.known.calibration}")
+            lines += ["  calibrations:", *(f"    {line}" for line in _calibrations(self.known.calibration))]
         return "\n".join(lines)
+
+
+def _calibrations(text: str) -> Iterator[str]:
+    """What whole networks taught, of each space; a value that cannot be read is left to those who use it."""
+    try:
+        found = [Calibration.model_validate(each) for each in json.loads(text).values()]
+    except (ValueError, AttributeError):
+        yield "cannot be read"
+        return
+    for one in found:
+        yield f"{one.scale:.3f} x block {one.edge_us:+.2f} µs a block, by {one.networks} networks:"
+        yield f"{one.bias:+.1%} off, spread {one.spread:.1%}; without it {one.raw_bias:+.1%}, {one.raw_spread:.1%}"
 
 
 def summaries(contents: Contents) -> list[Summary]:

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from nasc.compiler.write_files import write_file
@@ -29,7 +28,7 @@ from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_splits import DataSplits, size
 from nasc.runtime.distill import Teacher, distillation_loss, load_teacher
 from nasc.runtime.ema import average_of
-from nasc.runtime.evaluate import EvalResult, evaluate, require_labels
+from nasc.runtime.evaluate import EvalResult, evaluate, mean_cross_entropy, require_labels, right_answers
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.optimizers import make_optimizer, rate_at, restore_optimizer
 from nasc.runtime.precision import precision_of
@@ -64,6 +63,7 @@ class TrainResult:
     seed: int
     data: str
     options: dict[str, Any]
+    perplexity: float | None = None
 
 
 def train(
@@ -125,6 +125,8 @@ class _Run:
         options = self.options
         if options.teacher is None:
             return None
+        if len(self.data.input_shape) == 1:
+            raise NascError("a teacher looks at images, and the network reads text", help="leave --teacher out")
         shape = (min(options.batch, size(self.data.train)), *self.data.input_shape)
         return load_teacher(Path(options.teacher), shape, self.data.classes, self.device, torch.get_num_threads())
 
@@ -148,6 +150,7 @@ class _Run:
             "accuracy": accuracy,
             "val_loss": scores.loss,
             "val_top1": scores.top1,
+            **({} if scores.perplexity is None else {"val_perplexity": scores.perplexity}),
             "rate": self.optimizer.param_groups[0]["lr"],
             "seconds": round(self.seconds, 3),
         }
@@ -238,12 +241,12 @@ class _Run:
         self.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
-        return torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()]).double()
+        return torch.stack([loss.detach() * len(labels), right_answers(logits, labels)]).double()
 
     def _loss(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy with the labels, and with a teacher (1 - w) of it + w of the distillation's loss."""
         options = self.options
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
+        loss = mean_cross_entropy(logits, labels, options.label_smoothing)
         if self.teacher is None:
             return loss
         taught = distillation_loss(logits, self.teacher(images), options.temperature)
@@ -279,6 +282,7 @@ def _finish(run: _Run, out: Path) -> TrainResult:
         seed=options.seed,
         data=run.data.name,
         options=options.model_dump(),
+        perplexity=scores.perplexity,
     )
     text = json.dumps({"kind": KIND, "version": VERSION, **asdict(result)}, indent=2)
     write_file(out / RESULT, text.encode() + b"\n")
@@ -288,5 +292,9 @@ def _finish(run: _Run, out: Path) -> TrainResult:
 def _epoch_line(record: dict[str, Any], done: int, epochs: int) -> str:
     return (
         f"epoch {done}/{epochs}  loss {record['loss']:.3f}  accuracy {record['accuracy']:.1%}  "
-        f"validation {record['val_top1']:.1%}  {duration(record['seconds'])}"
+        f"validation {record['val_top1']:.1%}{_perplexity(record)}  {duration(record['seconds'])}"
     )
+
+
+def _perplexity(record: dict[str, Any]) -> str:
+    return f"  perplexity {record['val_perplexity']:.2f}" if "val_perplexity" in record else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasc.compiler.lower_torch import model_source
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.member_model import load_model
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from nasc.runtime.progress import Progress
     from nasc.runtime.train import TrainResult
 
-NETWORK = "network.nas"
-"""The copy of the trained network in a run's folder."""
+MODEL, NETWORK = "model.py", "network.nas"
+"""The trained network in a run's folder: as plain PyTorch, and the copy of its file."""
 
 
 def train_file(
@@ -29,8 +30,9 @@ def train_file(
     from pydantic import ValidationError
 
     from nasc.runtime.data import load_data
-    from nasc.runtime.train import train
+    from nasc.runtime.train import WEIGHTS, train
     from nasc.runtime.train_options import TrainOptions
+    from nasc.runtime.usage import usage_files
 
     try:
         chosen = TrainOptions(**options)
@@ -52,6 +54,9 @@ def train_file(
         class_fraction=chosen.class_fraction,
     )
     result = train(loaded.module, splits, chosen, out, progress, resume)
+    write_file(out / MODEL, model_source(loaded.network).encode())
+    for name, content in usage_files(splits, loaded.network.name, WEIGHTS).items():
+        write_file(out / name, content)
     write_file(out / NETWORK, file.read_bytes())
     return result
 

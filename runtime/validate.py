@@ -12,16 +12,20 @@ from nasc.compiler.manifest import Manifest, Target
 from nasc.compiler.member import Member, member_text
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
+from nasc.compiler.resize import resized
 from nasc.compiler.sample import sample_members
 from nasc.compiler.weights import seeded_weights
+from nasc.compiler.whole_graph import network_graph
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.loader import Module
 from nasc.runtime.calibration import Calibration, Observed, fit, store
 from nasc.runtime.device import Environment
 from nasc.runtime.device_lock import device_lock
 from nasc.runtime.engines import Engine
-from nasc.runtime.engines.base import build_plan, form_of
+from nasc.runtime.engines.base import Form, build_plan, form_of
 from nasc.runtime.member_latency import MemberLatency
+from nasc.runtime.models import graph_json
+from nasc.runtime.profile import environment_of
 from nasc.runtime.progress import Progress
 from nasc.runtime.table import LatencyTable
 
@@ -55,12 +59,9 @@ def validate(
 ) -> Validation:
     """Measure `count` random members whole and store the correction that follows for their space.
 
-    Raises `NascError` for an engine that takes no whole networks, for blocks that the table lacks, and for networks
-    that cannot be measured.
+    Raises `NascError` for blocks that the table lacks, and for networks that cannot be measured.
     """
-    if form_of(engine) != "onnx":
-        raise NascError(f"engine `{engine.name}` measures single blocks: whole networks cannot be validated with it")
-    environment, network = engine.environment(target), network_of(space)
+    environment, network = environment_of(engine, target), network_of(space)
     predicted = MemberLatency(network, manifest, table, environment)
     members = sample_members(space, count, seed)
     blocks = [predicted.blocks(member) for member in members]  # a missing latency shows before anything is measured
@@ -68,7 +69,9 @@ def validate(
     progress.start("validate", count, 0)
     try:
         for first in range(0, count, TOGETHER):
-            models = [_model(module, space, member, target) for member in members[first : first + TOGETHER]]
+            models = [
+                _model(module, space, member, target, form_of(engine)) for member in members[first : first + TOGETHER]
+            ]
             with device_lock(environment.device):
                 latencies = _measured(engine, models, environment, table.reference(environment))
             for latency in latencies:
@@ -97,8 +100,12 @@ def _measured(
     return [row.median for row in rows if row.median is not None]
 
 
-def _model(module: Module, space: Space, member: Member, target: Target) -> bytes:
-    network = network_of(space_of(open_file("<member>", member_text(space, member, module))))
+def _model(module: Module, space: Space, member: Member, target: Target, form: Form) -> bytes:
+    """A member as an engine takes it, in the precision, batch and input size of a target."""
+    checked = resized(open_file("<member>", member_text(space, member, module)), target.size)
+    network = network_of(space_of(checked))
+    if form == "graph":
+        return graph_json(network_graph(network)).encode()
     model = network_onnx(network, seeded_weights(network, 0), precision=target.precision)
     return with_batch(model, target.batch)
 

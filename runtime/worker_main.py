@@ -19,8 +19,9 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment
 from nasc.runtime.engines import Engine, TimingOptions, load_engine
 from nasc.runtime.engines.base import build_plan, form_of
+from nasc.runtime.engines.beat import listen
 from nasc.runtime.models import model_of, why_not
-from nasc.runtime.worker_process import Message, receive, send
+from nasc.runtime.worker_process import ALIVE, Message, receive, send
 
 
 def main() -> None:
@@ -32,7 +33,9 @@ def main() -> None:
     server = _Server()
     try:
         while True:
-            send(channel, server.answer(receive(channel)))
+            request = receive(channel)
+            listen(lambda: send(channel, Message({ALIVE: True})))
+            send(channel, server.answer(request))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 

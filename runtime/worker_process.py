@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
@@ -23,6 +24,8 @@ from nasc.runtime.measurement import Status
 LAST_WORDS = 800
 """How many of the last bytes that a process wrote to standard error are worth keeping."""
 END_SECONDS = 5.0
+ALIVE = "alive"
+"""A message with this is no answer: there is one to come."""
 
 
 class Lost(Exception):
@@ -75,21 +78,34 @@ class WorkerProcess:
         """The number of the process."""
         return self._process.pid
 
-    def ask(self, message: Message, seconds: float) -> Message:
-        """The answer to a request. Raises `Lost` where the process ended, or was ended after `seconds`, without one."""
+    def ask(self, message: Message, seconds: float, silence: float | None = None) -> Message:
+        """The answer to a request.
+
+        Raises `Lost` where the process ended, or was ended, without one: after `seconds`, or after `silence` seconds
+        without a sign of life, once it has given the first.
+        """
         self.busy = True
         os.ftruncate(self._errors.fileno(), 0)
         killed_before = _kernel_kills()
         try:
             send(self._channel, message)
-            if not self._channel.poll(seconds):
-                self.kill()
-                raise Lost("timeout", self._with_last_words(f"no answer within {seconds:g} s"))
-            answer = receive(self._channel)
+            answer = self._answer(seconds, seconds if silence is None else silence)
         except (EOFError, OSError):
             raise self._death(killed_before) from None
         self.busy = False
         return answer
+
+    def _answer(self, seconds: float, silence: float) -> Message:
+        until, wait = time.monotonic() + seconds, seconds
+        while self._channel.poll(max(0.0, min(wait, until - time.monotonic()))):
+            answer = receive(self._channel)
+            if ALIVE not in answer.value:
+                return answer
+            wait = silence
+        self.kill()
+        if time.monotonic() >= until:
+            raise Lost("timeout", self._with_last_words(f"no answer within {seconds:g} s"))
+        raise Lost("timeout", self._with_last_words(f"no sign of life for {silence:g} s"))
 
     def kill(self) -> None:
         """End the process at once."""

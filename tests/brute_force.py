@@ -89,9 +89,8 @@ def _without(space: syntax.Space, dropped: tuple[str, ...]) -> syntax.Space:
 def _spaces(space: syntax.Space) -> Iterator[syntax.Space]:
     plain = [i for i in space.items if not (isinstance(i, syntax.Attribute) and i.name == "skip")]
     grid = next((_number(i.value) for i in plain if isinstance(i, syntax.Attribute)), Fraction(1))
-    image = next(i.value for i in plain if isinstance(i, syntax.Input))
-    assert isinstance(image, syntax.Shape)
-    channels = _number(image.sizes[0])
+    shape = next(i.value for i in plain if isinstance(i, syntax.Input))
+    channels = _number(shape.sizes[0]) if isinstance(shape, syntax.Shape) else Fraction(0)  # of tokens, none
     lets = [i for i in plain if isinstance(i, syntax.Let)]
     for values in product(*(_values(i.value, grid, None) for i in lets)):
         known = {i.name: v for i, v in zip(lets, values, strict=True)}
@@ -106,6 +105,11 @@ def _items(items: list[Any], grid: Fraction, channels: Fraction) -> Iterator[tup
         yield ()
         return
     first, rest = items[0], items[1:]
+    if isinstance(first, syntax.Head):
+        for steps in product(*(_values(step, grid, channels) for step in first.steps)):
+            for later in _items(rest, grid, channels):
+                yield (replace(first, steps=steps), *later)
+        return
     if not isinstance(first, syntax.Stage):
         for later in _items(rest, grid, channels):
             yield (first, *later)
@@ -192,13 +196,22 @@ def _choice(choice: syntax.Choice, grid: Fraction, channels: Fraction | None) ->
     if choice.quantifier == "all":
         return [replace(choice, candidates=c) for c in product(*each)]
     subsets = [s for n in range(1, len(each) + 1) for s in combinations(each, n)]
-    return [replace(choice, quantifier="all", candidates=c) for s in subsets for c in product(*s)]
+    found = [replace(choice, quantifier="all", candidates=c) for s in subsets for c in product(*s)]
+    return [*found, replace(choice, quantifier="all", candidates=(_nothing(choice),))]
+
+
+def _nothing(like: syntax.Node) -> syntax.Candidate:
+    """What stands for none of the candidates of `any of`."""
+    call = syntax.Call(name="nothing", span=like.span, name_span=like.span)
+    return syntax.Candidate(steps=(syntax.Step(operator=call, span=like.span),), span=like.span)
 
 
 def _put(node: Any, known: dict[str, Any]) -> Any:
     """A node with the names of `let`s replaced by their values."""
     if isinstance(node, syntax.Reference) and len(node.parts) == 1:
         return known.get(node.parts[0], node)
+    if isinstance(node, syntax.Call) and node.name in known:
+        return known[node.name]
     if isinstance(node, tuple):
         return tuple(_put(n, known) for n in node)
     if isinstance(node, syntax.Node):

@@ -25,12 +25,31 @@ UNARY = {
     "relu6": lambda x: x.clamp(0, 6),
     "swish": lambda x: x / (1 + torch.exp(-x)),
     "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
     "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
     "hard_sigmoid": lambda x: (x / 6 + 0.5).clamp(0, 1),
     "hard_swish": lambda x: x * (x / 6 + 0.5).clamp(0, 1),
     "tanh": lambda x: 1 - 2 / (torch.exp(2 * x) + 1),
     "dropout": lambda x: x,
 }
+
+
+VOCABULARY = 7
+"""Token numbers in tests are below this."""
+
+
+def sequence(channels: int, tokens: int) -> Tensor:
+    return Tensor(channels=channels, tokens=tokens)
+
+
+def ids(tokens: int) -> Tensor:
+    return Tensor(channels=0, tokens=tokens, ids=True)
+
+
+def drawn(shape: Tensor, rng: np.random.Generator, batch: int = 1, scale: float = 1.0) -> Array:
+    """Normal values, or token numbers, for an input of this shape."""
+    size = (batch, *(int(str(n)) for n in shape.layout))
+    return rng.integers(0, VOCABULARY, size) if shape.ids else rng.normal(0, scale, size).astype(np.float32)
 
 
 def image(channels: int, height: int, width: int | None = None) -> Tensor:
@@ -102,7 +121,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, torch.Tensor], weights: Mapping[
     for node in graph.nodes:
         held = {name: torch.from_numpy(array) for name, array in weights.get(node.name, {}).items()}
         values[node.name] = _run(node, [values[name] for name in node.inputs], held)
-        assert tuple(values[node.name].shape[1:]) == (node.output.channels, *node.output.spatial), node
+        assert tuple(values[node.name].shape[1:]) == node.output.layout, node
     return values[graph.output]
 
 
@@ -110,6 +129,10 @@ def _run(node: Node, x: list[torch.Tensor], held: Mapping[str, torch.Tensor]) ->
     a = node.attributes
     if node.op in UNARY:
         return UNARY[node.op](x[0])
+    if node.op in SEQUENCES:
+        return SEQUENCES[node.op](node, x, held)
+    if node.output.tokens is not None:
+        return _on_tokens(node, x, held)
     if node.op == "conv2d":
         given = (a["stride"], a["padding"], a["dilation"], a["groups"])
         return F.conv2d(x[0], held["weight"], held.get("bias"), *given)
@@ -126,6 +149,49 @@ def _run(node: Node, x: list[torch.Tensor], held: Mapping[str, torch.Tensor]) ->
     return _run_other(node, x)
 
 
+def _on_tokens(node: Node, x: list[torch.Tensor], held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What works on images works on sequences with the channels in second place, tokens as an image's rows."""
+    turned = [t.transpose(1, 2)[..., None] for t in x]
+    if node.op == "linear":
+        product = torch.einsum("oc,bcn->bno", held["weight"], turned[0][..., 0])
+        return product + held["bias"] if "bias" in held else product
+    image = node.output.model_copy(update={"tokens": None, "height": node.output.tokens, "width": 1})
+    result = _run(node.model_copy(update={"output": image}), turned, held)
+    return result[..., 0].transpose(1, 2)
+
+
+def _attend(node: Node, x: list[torch.Tensor], held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Head by head and query by query."""
+    heads, causal = node.attributes["heads"], node.attributes["causal"]
+    q, k, v = (t.double() for t in x)
+    out = torch.zeros_like(q)
+    width = q.shape[2] // heads
+    for h in range(heads):
+        own = slice(h * width, (h + 1) * width)
+        for i in range(q.shape[1]):
+            seen = slice(0, i + 1 if causal else q.shape[1])
+            scores = (q[:, i : i + 1, own] * k[:, seen, own]).sum(2) / width**0.5
+            share = torch.exp(scores) / torch.exp(scores).sum(1, keepdim=True)
+            out[:, i, own] = (share[..., None] * v[:, seen, own]).sum(1)
+    return out.float()
+
+
+def _class_token(node: Node, x: list[torch.Tensor], held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    found = torch.empty(x[0].shape[0], x[0].shape[1] + 1, x[0].shape[2])
+    found[:, 0], found[:, 1:] = held["weight"], x[0]
+    return found
+
+
+SEQUENCES: dict[str, Any] = {
+    "attend": _attend,
+    "class_token": _class_token,
+    "embedding": lambda node, x, held: F.one_hot(x[0], node.attributes["vocabulary"]).float() @ held["weight"],
+    "position": lambda node, x, held: x[0] + held["weight"][None],
+    "first_token": lambda node, x, held: x[0].select(1, 0),
+    "tokens": lambda node, x, held: torch.stack([x[0][:, :, i, j] for i, j in np.ndindex(*x[0].shape[2:])], 1),
+}
+
+
 def _run_other(node: Node, x: list[torch.Tensor]) -> torch.Tensor:
     a = node.attributes
     if node.op in ("max_pool", "avg_pool"):
@@ -138,7 +204,7 @@ def _run_other(node: Node, x: list[torch.Tensor]) -> torch.Tensor:
         )
         return windows.sum((4, 5)) / there.sum((4, 5)) if mean else windows.amax((4, 5))
     if node.op == "global_pool":
-        return x[0].mean((2, 3), keepdim=True)
+        return x[0].mean((2, 3), keepdim=True) if x[0].dim() == 4 else x[0].mean(1)
     if node.op == "upsample":
         return x[0].repeat_interleave(a["factor"], 2).repeat_interleave(a["factor"], 3)
     if node.op == "slice":

@@ -21,6 +21,7 @@ from nasc.compiler.manifest import Manifest, Target
 from nasc.runtime.device import Environment
 from nasc.runtime.engines import Session, TimingOptions
 from nasc.runtime.engines.base import NotBuilt
+from nasc.runtime.engines.beat import alive
 from nasc.runtime.measurement import Measurement
 from tests.tiny_blocks import entry, manifest, pretended_environment
 
@@ -33,8 +34,9 @@ def folder() -> Path:
     return Path(os.environ["NASC_TEST_ENGINE"])
 
 
-def write_script(what: Mapping[int, str], seconds: float = 0.0) -> None:
-    (folder() / "script.json").write_text(json.dumps({"seconds": seconds, **{str(k): v for k, v in what.items()}}))
+def write_script(what: Mapping[int, str], seconds: float = 0.0, beats: str = "") -> None:
+    acts = {str(width): act for width, act in what.items()}
+    (folder() / "script.json").write_text(json.dumps({"seconds": seconds, "beats": beats, **acts}))
 
 
 def logged() -> list[tuple[int, float, float]]:
@@ -67,6 +69,8 @@ class Scripted:
         return Session(tuple(rows), reference_us or 25.0)
 
     def _row(self, width: int, script: Mapping[str, str]) -> Measurement:
+        if script.get("beats"):
+            alive()
         began = time.monotonic()
         _act(script.get(str(width), ""))
         time.sleep(float(script["seconds"]))

@@ -11,6 +11,9 @@ from nasc.dsl.loader import Module, load
 ROOT = Path(__file__).parent.parent
 SPACES = sorted(p for p in (ROOT / "spaces").glob("*.nas") if "\nspace " in p.read_text())
 NETWORKS = sorted((ROOT / "spaces" / "networks").glob("*.nas"))
+HEAVY = {"gpt2", "vit_b16"}
+LIGHT = [p for p in NETWORKS if p.stem not in HEAVY]
+"""Networks of which the files are not gigabytes; tests/test_tokens.py and tests/test_published.py have the others."""
 STATES = sorted((ROOT / "tests" / "data" / "states").glob("*.nas"))
 
 

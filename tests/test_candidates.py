@@ -115,7 +115,7 @@ TOKENS = {
     "mlp": "patch_embed { patch 4 } -> 8\n stage t mlp { hidden 8 .. 16 step 8 }",
     "transformer": "patch_embed { patch 4 } -> 8\n stage t transformer { heads 2 }",
 }
-"""Blocks that make or take tokens, which have no code yet."""
+"""Blocks that make or take tokens: `tests/test_tokens.py` has them."""
 
 INSIDE = {"fill"}
 """Blocks that are parts of others only: `fill` takes a second tensor (`mbv3_passing` has it)."""
@@ -298,12 +298,6 @@ def test_a_supernet_of_it_learns(name: str) -> None:
     assert node.theta.grad is not None and node.theta.grad.isfinite()
     for parameter in node.block.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("name", TOKENS)
-def test_tokens_are_refused_at_their_layer(name: str) -> None:
-    with pytest.raises(NascError, match=r"^[st]\.1: `\w+` (is a sequence of tokens, which )?cannot be compiled yet"):
-        generated(f" stage s {TOKENS[name]}")
 
 
 # ------------------------------------------------------------------------------------------------ widths that cannot be

@@ -47,6 +47,35 @@ space tiny {
 }
 """
 
+VIT = """nas 1
+space vit {
+  input       image 1 x 8 x 8
+  output      classes 10
+  granularity 4
+
+  stage patches  patch_embed { patch 4 } -> 12
+  stage start    class_token
+  stage places   position
+  stage body     transformer x 2 { heads 1 .. 4  head_width 3  expand (0, 2] }
+  head           layer_norm | first_token | linear
+}
+"""
+"""Layers of two searched widths each."""
+
+GPT = """nas 1
+space gpt {
+  input       tokens 6
+  output      tokens 11
+  granularity 4
+
+  stage words   embedding { vocabulary 11 } -> 12
+  stage places  position
+  stage body    transformer x 3 { heads 1 .. 3  head_width 4  expand [0, 2]  causal yes }
+  head          layer_norm | linear(bias = no)
+}
+"""
+"""Layers of two searched widths each, of which one may be 0."""
+
 BLOCKS = {
     "irb": "irb x 3 { kernel {3, 5}  hidden 8 .. 40 step 8  stride 2 }",
     "irb_se": "irb x 3 { kernel 3  hidden 8 .. 40 step 8  se {0, 1}  se_width 3  act swish }",
@@ -76,6 +105,8 @@ SPACES = {
         for name, block in BLOCKS.items()
     },
     "tiny": TINY,
+    "vit": VIT,
+    "gpt": GPT,
     "digits": (ROOT / "spaces" / "digits.nas").read_text(),
     "fashion": (ROOT / "spaces" / "fashion.nas").read_text(),
 }
@@ -97,9 +128,10 @@ class Searched:
     supernet: nn.Module
 
     def images(self) -> Tensor:
-        channels = self.network.input.channels
-        assert isinstance(channels, int)
-        return torch.randn(4, channels, *self.network.input.spatial, generator=torch.Generator().manual_seed(1))
+        shape, noise = (4, *map(int, self.network.input.layout)), torch.Generator().manual_seed(1)
+        if self.network.input.ids:
+            return torch.randint(0, 10, shape, generator=noise)
+        return torch.randn(shape, generator=noise)
 
     def settled(self, choices: Choices) -> nn.Module:
         supernet = copy.deepcopy(self.supernet)
@@ -144,6 +176,7 @@ def train(found: Searched) -> None:
     for step in range(2):
         optimizer.zero_grad()
         output = found.supernet.train()(found.images() + step)
+        output = output.flatten(0, -2)
         nn.functional.cross_entropy(output, torch.arange(len(output)) % output.shape[1]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():  # so that no layer's last cost has a graph, which could not be copied

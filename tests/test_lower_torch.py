@@ -28,7 +28,7 @@ from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.weights import joined, network_state, seeded_weights, write_weights
 from nasc.dsl.diagnostics import NascError
 from tests.graphs import Array, GraphMaker, evaluate, image, network, networks, randomised
-from tests.spaces import NETWORKS, ROOT, space_of
+from tests.spaces import LIGHT, NETWORKS, ROOT, space_of
 from tests.test_lower_onnx import run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -83,7 +83,7 @@ def reference(net: Network, weights: dict[str, Array], x: torch.Tensor) -> torch
 # ------------------------------------------------------------------------------------------------- what it computes
 
 
-@pytest.mark.parametrize("path", NETWORKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LIGHT, ids=lambda p: p.stem)
 def test_pytorch_and_onnx_runtime_agree_on_published_networks(path: Path) -> None:
     net = network_of(space_of(path))
     assert_equal(*both(net, model_source(net)))

@@ -21,7 +21,7 @@ from torch import nn
 
 from nasc.compiler.compile import compile_file
 from nasc.compiler.cost import cost_of
-from tests.spaces import NETWORKS, space_of
+from tests.spaces import LIGHT, space_of
 
 torch.set_num_threads(1)
 Call = tuple[nn.Module, torch.Tensor]
@@ -71,7 +71,7 @@ def onnx_output(path: Path, x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
 
-@pytest.mark.parametrize("path", NETWORKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LIGHT, ids=lambda p: p.stem)
 def test_the_files_of_a_published_network(path: Path) -> None:
     """Exercises: compiled every network."""
     cost = cost_of(space_of(path)).as_json()

@@ -26,9 +26,11 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime import worker_process
 from nasc.runtime.engine_worker import EngineWorker
 from nasc.runtime.engines import ENGINES, TimingOptions
+from nasc.runtime.models import graph_json
 from nasc.runtime.profile import ProfileReport, profile
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.table import LatencyTable
+from nasc.runtime.worker_process import Lost, Message, WorkerProcess
 from tests.scripted_engine import NAMES, blocks, logged, write_script
 from tests.tiny_blocks import conv_relu, pretended_environment, tiny_onnx
 
@@ -93,6 +95,31 @@ def test_only_the_guilty_models_become_failures(folder: Path, worker: EngineWork
     write_script({})
     again = run(folder / "t.db", worker, 12, retry_failed=True)
     assert (again.present, again.measured, again.failures) == (6, 6, ())
+
+
+@pytest.mark.parametrize(("beats", "reason"), [("yes", "no sign of life for 0.3 s"), ("", "no answer within 1.5 s")])
+def test_a_model_that_hangs_among_others_is_noticed_by_the_silence(beats: str, reason: str) -> None:
+    """An engine that gives no signs of life has the time of the whole group."""
+    write_script({1: "", 2: "hang"}, beats=beats)
+    process = WorkerProcess("nasc.runtime.worker_main")
+    options = SHORT.model_dump(mode="json")
+    try:
+        process.ask(Message({"call": "begin", "place": NAMES["scripted"], "options": options}), 60)
+        models = [graph_json(conv_relu(width)).encode() for width in (1, 2)]
+        call = {"call": "measure", "environment": ENV.model_dump(mode="json"), "reference_us": None}
+        with pytest.raises(Lost, match=reason) as caught:
+            process.ask(Message(call, models), 1.5, silence=0.3)
+        assert caught.value.status == "timeout"
+    finally:
+        process.close()
+
+
+def test_signs_of_life_are_no_answers() -> None:
+    write_script({}, seconds=0.4, beats="yes")
+    with EngineWorker("scripted", SHORT, margin=5.0) as worker:
+        models = [graph_json(conv_relu(width)).encode() for width in (1, 2, 3, 4)]
+        rows = worker.measure(models, ENV, None).measurements
+    assert [row.median for row in rows] == [1, 2, 3, 4]
 
 
 def test_killed_by_the_system_for_want_of_memory(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from nasc.compiler.expr import Expr, Rational, Size, evaluate, substitute, variable
+from nasc.compiler.expr import Expr, Rational, Size, divide, evaluate, multiply, substitute, variable, variables
 from nasc.compiler.ir import Graph, Node
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.forms import channels_of
@@ -23,8 +24,8 @@ WIDTH = variable("width")
 Key = tuple[str, str]
 """A node and the name of one of its attributes."""
 
-_FOLLOWING = {"conv2d": ("groups",), "slice": ("start", "stop")}
-_MIXING = frozenset({"conv2d", "linear", "layer_norm", "concat", "shuffle"})
+_FOLLOWING = {"conv2d": ("groups",), "slice": ("start", "stop"), "attend": ("heads",)}
+_MIXING = frozenset({"conv2d", "linear", "layer_norm", "concat", "shuffle", "attend"})
 _JOINS = frozenset({"concat", "add_prefix"})
 
 
@@ -56,20 +57,32 @@ class Elastic:
         return (*(str(self.channels.get(name, "")) for name in self.graph.shapes), *attributes)
 
     @cached_property
+    def hidden(self) -> Size:
+        """How many channels a width stands for: the width, or so many heads' (`64 * width`)."""
+        formulas = set(self.channels.values())
+        (first,) = formulas if len(formulas) == 1 else {WIDTH}
+        return first if _unit(first) is not None else WIDTH
+
+    @property
+    def unit(self) -> int:
+        """The channels of a width of 1: of one head, or 1."""
+        return _unit(self.hidden) or 1
+
+    @cached_property
     def nested(self) -> bool:
         """Are the cut channels of a smaller width the first ones of a larger, all of them: may masks stand for cuts?"""
-        followed = all(formula == WIDTH for formula in self.channels.values())
+        followed = all(formula == self.hidden for formula in self.channels.values())
         return followed and not any(map(self.obstacle, self.graph.nodes))
 
     def obstacle(self, node: Node) -> str | None:
         """Why what a node gives at a smaller width is not the first channels of the same at a larger; else None."""
         if not any(name in self.channels for name in (node.name, *node.inputs)):
             return None
-        formula = self.channels.get(node.name, WIDTH)
-        if formula != WIDTH:
+        formula = self.channels.get(node.name, self.hidden)
+        if formula != self.hidden:
             return f"`{node.name}` has {formula} channels"
         if node.op == "slice":
-            first = node.attributes["start"] == 0 and self.attributes.get((node.name, "stop")) == WIDTH
+            first = node.attributes["start"] == 0 and self.attributes.get((node.name, "stop")) == self.hidden
             return None if first else f"`{node.name}` takes channels whose place follows the width"
         if node.op == "conv2d":
             whole = bool(node.attributes["groups"] == 1) or self.is_depthwise(node)
@@ -117,9 +130,16 @@ class _Formulas:
         if size == variable(self.address):
             return WIDTH
         values = [evaluate(size, {self.address: width}) for width in self.widths]
-        if values == list(self.widths):
-            return WIDTH
+        each = Fraction(values[-1]) / self.widths[-1]
+        if each >= 1 and each.denominator == 1 and values == [each * width for width in self.widths]:
+            return multiply(int(each), WIDTH)
         return values[0] if len(set(values)) == 1 else substitute(size, {self.address: WIDTH})
+
+
+def _unit(formula: Size) -> int | None:
+    """The u of a formula that is u times the width; None for any other."""
+    once = divide(formula, WIDTH)
+    return once if isinstance(once, int) else None
 
 
 def _attributes(symbolic: Graph, formulas: _Formulas, address: str) -> dict[Key, Size]:
@@ -143,6 +163,12 @@ def _check_operators(symbolic: Graph, cut: Mapping[str, Size], address: str) -> 
         mixes = not PRIMITIVES[node.op].channelwise and node.op not in _MIXING
         if mixes and any(name in cut for name in (node.name, *node.inputs)):
             raise NotElastic(f"`{address}` is the width of channels that `{node.op}` mixes")
+        if node.op == "attend" and node.name in cut and variables(divide(cut[node.name], _heads(node, address))):
+            raise NotElastic(f"`{address}` is the width of each head", "search the number of heads, or write a set")
+
+
+def _heads(node: Node, address: str) -> Size:
+    return substitute(node.attributes["heads"], {address: WIDTH})
 
 
 class _Structure:

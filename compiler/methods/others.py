@@ -64,9 +64,16 @@ EngineName = Literal[
 
 
 class TargetOptions(Options):
-    """`target NAME { … }`: what latencies are measured on."""
+    """`target NAME { … }`: what latencies are measured on.
+
+    `size`: the side of the images there (or the number of tokens), where it is another than the file's. A search over
+    several targets weighs each by `weight`, and `worst` judges it by `limit_ms`.
+    """
 
     engine: EngineName = "onnxruntime"
-    device: str | None = None
+    device: str | None = Field(None, max_length=200)
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     batch: int = Field(1, ge=1, le=65536)
+    size: int | None = Field(None, ge=1, le=65536)
+    weight: FiniteFloat = Field(1.0, gt=0)
+    limit_ms: FiniteFloat | None = Field(None, gt=0)

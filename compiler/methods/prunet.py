@@ -23,7 +23,9 @@ class PrunetOptions(SupernetOptions):
         description="multiplies the block's output then, a set is a sweep; printed 0.4, 0.55, 0.85 (4.1.1), one chosen",
     )
     threshold: ScheduleField = Field(
-        Schedule(first=0.15, last=0.55), description="blocks less probable are removed, eq. 6; printed (A.2.1)"
+        Schedule(first=0.15, last=0.55),
+        description="blocks less probable are removed, eq. 6, and where it is one number below 0.5 (B.1) the most "
+        "probable of those left is taken in the end; printed (A.2.1)",
     )
     tau: FiniteFloat = Field(1.0, gt=0, description="constant temperature of Gumbel-Softmax (3.2); chosen")
 
@@ -71,8 +73,12 @@ class PrunetOptions(SupernetOptions):
     def _consistent(self) -> Self:
         if not 0 <= self.threshold.first <= 1:
             raise ValueError("threshold must start between 0 and 1")
-        if not 0.5 <= self.threshold.last < 1:
-            raise ValueError("threshold must end at 0.5 or above and below 1, else layers stay undecided (3.2.2)")
+        constant = self.threshold.first == self.threshold.last
+        if not (constant or 0.5 <= self.threshold.last) or self.threshold.last >= 1:
+            raise ValueError(
+                "threshold must end at 0.5 or above and below 1, else layers stay undecided (3.2.2); "
+                "or be one number all along (B.1)"
+            )
         if self.progress_from == "start" and self.mask_steps == "architecture":
             raise ValueError("progress_from start needs mask_steps every: warm-up has no steps that train architecture")
         if self.small >= self.large:

@@ -13,10 +13,10 @@ from nasc.compiler.concrete import INPUT, check_concrete
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Decision, Graph, Layer, Network, Variant
 from nasc.compiler.methods.elastic import Elastic, NotElastic, elastic_of
+from nasc.compiler.methods.refused import Refused
 from nasc.compiler.methods.values import OptionError
 from nasc.compiler.specialise import specialise
 from nasc.compiler.structure import used_inputs
-from nasc.dsl.diagnostics import NascError
 
 MOST_CANDIDATES = 64
 _CHAIN = "a SuperNet is a chain of stages; search with --method random"
@@ -60,14 +60,18 @@ class RelaxedLayer:
 def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
     """Every layer of a network in order, the head last. `masked`: a range is a Prunode's width, not many candidates.
 
-    Raises `NascError` naming the place of a choice that cannot be relaxed, `NotLoweredError` for what has no code.
+    Raises `Refused` for a choice that cannot be relaxed, `NotLoweredError` for what has no code.
     """
+    kind, _ = network.output
+    if kind not in ("classes", "tokens"):
+        why = f"a search trains with labels, for `output classes N` or `output tokens N`, not `output {kind}`"
+        raise Refused("output", why, "compile one member: `nasc sample` draws some")
     for decision in network.shared:
         if decision.domain.size > 1:
-            raise _refused(
+            raise Refused(
                 decision.address.removeprefix("@"),
                 f"the decision {decision.domain} is shared between layers, or is the width of a stage",
-                "give the shared one a single value, or search with --method random",
+                "give it a single value, or search with --method random",
             )
     return tuple(_relaxed(layer, masked) for layer in _layers(network))
 
@@ -92,17 +96,16 @@ def require_threshold(layers: tuple[RelaxedLayer, ...], first: float) -> None:
 def _layers(network: Network) -> Iterator[Layer]:
     for stage in network.stages:
         if stage.depth is not None and stage.depth.domain.size > 1:
-            help = "fix it, and let layers be dropped: `skip same_shape`; or search with --method random"
-            raise _refused(stage.name, "the number of its layers is a range", help)
+            help = (
+                f"fix it: `--set {stage.name}.x={stage.depth.domain.last}`, and where shapes are equal let layers be "
+                "dropped: `skip same_shape`"
+            )
+            raise Refused(stage.name, "the number of its layers is a range", help)
         if stage.source is not None:
-            raise _refused(stage.name, "it does not take in the stage before it", _CHAIN)
+            raise Refused(stage.name, "it does not take in the stage before it", _CHAIN)
         yield from stage.layers
     if network.head is not None:
         yield network.head
-
-
-def _refused(place: str, why: str, help: str) -> NascError:
-    return NascError(f"`{place}` cannot be made a part of a SuperNet: {why}", help=help)
 
 
 def _relaxed(layer: Layer, masked: bool) -> RelaxedLayer:
@@ -118,13 +121,13 @@ def _candidates(layer: Layer, number: int, variant: Variant, room: int, masked: 
     if len(ranges) > 1:
         names = ", ".join(f"`{d.address}`" for d in ranges)
         help = "leave one of them; write the others as sets"
-        raise _refused(layer.address, f"a candidate has {len(ranges)} ranges: {names}", help)
+        raise Refused(layer.address, f"a candidate has {len(ranges)} ranges: {names}", help)
     count = 1
     for decision in sets:
         count *= decision.domain.size
     if count > room:
         finer = "" if masked else ": a coarser step or set, or search with --method prunet, which takes a range as one"
-        raise _refused(
+        raise Refused(
             layer.address, f"it has more than {MOST_CANDIDATES} candidates", f"write fewer alternatives{finer}"
         )
     addresses = [decision.address for decision in sets]
@@ -138,7 +141,7 @@ def _candidate(
     known = {**values, **{address: domain.first for address, domain in variant.shared.items()}}
     symbolic = specialise(variant.graph, known)
     if used_inputs(symbolic) not in ((INPUT,), ()):
-        raise _refused(layer.address, "it reads a stage further back", _CHAIN)
+        raise Refused(layer.address, "it reads a stage further back", _CHAIN)
     if searched is None:
         check_concrete(symbolic, layer.address)
         return Candidate(variant.block, number, values, symbolic)
@@ -147,17 +150,17 @@ def _candidate(
         check_concrete(specialise(symbolic, {searched.address: widths[-1]}), layer.address)
         elastic = elastic_of(symbolic, searched.address, widths)
     except NotElastic as found:
-        raise _refused(layer.address, found.why, found.help) from None
+        raise Refused(layer.address, found.why, found.help) from None
     except ZeroDivisionError:
         why = f"a size divides by 0 at some values of `{searched.address}`"
-        raise _refused(layer.address, why, "write it as a set `{a, b}`") from None
+        raise Refused(layer.address, why, "write it as a set `{a, b}`") from None
     return Candidate(variant.block, number, values, elastic.graph, searched.address, widths, elastic)
 
 
 def _widths(layer: Layer, decision: Decision) -> tuple[int, ...]:
     values = tuple(decision.domain)
     if not all(isinstance(v, int) and v >= 1 for v in values):
-        raise _refused(
+        raise Refused(
             layer.address,
             f"`{decision.address}` takes the values {decision.domain}",
             "a range is one of widths, whole numbers from 1; write anything else as a set `{a, b}`",

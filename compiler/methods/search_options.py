@@ -6,7 +6,7 @@ Sources are sections of "Tiered Pruning for Efficient Differentiable Inference-a
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -34,6 +34,11 @@ class SearchOptions(Options):
         description="weight of the cost in eq. 2, a set is a sweep; printed 0.2 to 2.0 (A.2.1), 1 of them chosen",
     )
     beta: FiniteFloat = Field(0.6, gt=0, description="exponent of the logarithm in eq. 2; printed (A.2.1)")
+    targets: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)] = Field(
+        "sum",
+        description="what a latency is of several `target` sections: sum (the mean, by their weights), worst (the one "
+        "furthest up towards its limit), or the name of the only one to search for; chosen",
+    )
     class_fraction: FiniteFloat = Field(
         1.0,
         gt=0,

@@ -76,6 +76,8 @@ def plain_value(value: syntax.Value) -> Any:
             if not value.properties:
                 return value.name
             return {"kind": value.name, **{prop.name: plain_value(prop.value) for prop in value.properties}}
+    if isinstance(value, syntax.Operation) and value.operator == "-":
+        raise NotPlainError(value.span, 'a name with a dash stands in quotes, such as `"onnxruntime-cuda"`')
     raise NotPlainError(value.span, "options are numbers, words, sets `{a, b}`, ranges `a .. b` and `rmsprop { … }`")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasc.compiler.primitives import convolution, joining, pointwise, sequence
+from nasc.compiler.primitives import convolution, joining, pointwise, scaling, sequence
 from nasc.compiler.primitives.base import Primitive
 
 
@@ -21,4 +21,4 @@ FORMS = frozenset({"identity", "nothing", "residual", "residual_prefix", "take",
 
 NAMES = frozenset(PRIMITIVES) | FORMS
 
-__all__ = ["FORMS", "NAMES", "PRIMITIVES", "Primitive", "convolution", "joining", "pointwise", "sequence"]
+__all__ = ["FORMS", "NAMES", "PRIMITIVES", "Primitive", "convolution", "joining", "pointwise", "scaling", "sequence"]

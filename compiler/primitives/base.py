@@ -61,8 +61,6 @@ class Primitive:
     """Does output channel i depend on input channel i alone?"""
     linear: ClassVar[bool] = False
     """Is it linear in its input, so that a sum over input channels can be split?"""
-    lowers: ClassVar[bool] = True
-    """Are there PyTorch and ONNX forms of it yet?"""
 
     def infer(self, use: Use) -> Inferred:
         """Attributes of the node and the shape that comes out. Raises `ShapeError`."""
@@ -74,6 +72,17 @@ class Primitive:
 
     def macs(self, node: Node, inputs: Sequence[Tensor]) -> Size:
         """Multiply-accumulates of convolutions and linear layers for one image."""
+        return 0
+
+    def work(self, node: Node, inputs: Sequence[Tensor]) -> Size:
+        """Multiply-accumulates of all its products of matrices for one image or sequence.
+
+        More than `macs` where two activations are multiplied, which costs by custom do not count.
+        """
+        return self.macs(node, inputs)
+
+    def workspace(self, node: Node, inputs: Sequence[Tensor]) -> Size:
+        """Numbers that may be held on the way, beside what goes in and comes out, for one image or sequence."""
         return 0
 
     def state(self, node: Node, inputs: Sequence[Tensor]) -> tuple[StateTensor, ...]:

@@ -33,6 +33,14 @@ from nasc.compiler.primitives.forms import (
     square,
 )
 
+MEAN_TOKEN = '''\
+class MeanToken(nn.Module):
+    """The mean of a sequence's tokens: batch x tokens x channels to batch x channels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(1)
+'''
+
 
 def _slide(use: Use, operator: str, extra_stride_padding: bool) -> tuple[dict[str, object], int, int]:
     """Kernel, stride and padding attributes of a sliding window, and the size that comes out."""
@@ -191,6 +199,11 @@ class Linear(Primitive):
         return (Call("nn.Flatten", role="flatten"), call) if inputs[0].height is not None else (call,)
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        if inputs[0].tokens is not None:
+            # Gemm takes matrices alone. Runtimes turn the weight round once, when they load it.
+            turned = build.add("Transpose", [build.weight("weight")], perm=(1, 0))
+            product = build.add("MatMul", [operands[0], turned])
+            return build.add("Add", [product, build.weight("bias")]) if node.attributes["bias"] else product
         flat = build.add("Flatten", operands) if inputs[0].height is not None else operands[0]
         return build.add("Gemm", [flat, build.weight("weight"), build.weight("bias")], transB=1)
 
@@ -265,9 +278,13 @@ class GlobalPool(Primitive):
         return Saved()
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
+        if inputs[0].tokens is not None:
+            return (Call("MeanToken", role="pool", helper=MEAN_TOKEN),)
         return (Call("nn.AdaptiveAvgPool2d", (Argument("size", 1),), "pool"),)
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        if inputs[0].tokens is not None:
+            return build.add("ReduceMean", [operands[0], build.integers(1)], keepdims=0)
         return build.add("GlobalAveragePool", operands)
 
 

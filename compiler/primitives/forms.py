@@ -48,11 +48,16 @@ class Expression:
     """An expression of the operands `{0}`, `{1}`, … and of its arguments by keyword.
 
     `side` is the role of a run of modules that leads to it beside the main path (`gate`, `shortcut`).
+    `operands` are the roles of the modules that make its operands for it alone, `reader` that of the one that alone
+    reads it (`query`, …, `project` for attention). `helper` is the source of a function that the file must define.
     """
 
     template: str
     arguments: tuple[Argument, ...] = ()
     side: str = ""
+    operands: tuple[str, ...] = ()
+    reader: str = ""
+    helper: str = ""
 
 
 TorchForm = tuple[Call, ...] | Expression
@@ -113,6 +118,12 @@ class OnnxBuilder(Protocol):
     def scalar(self, value: float) -> str:
         """A constant in the network's precision."""
 
+    def causal_mask(self, tokens: int) -> str:
+        """A constant of tokens x tokens in the network's precision: 0 on and below the diagonal, else -32768.
+
+        A softmax gives what that is added to no weight, and neither overflows in 16 bits.
+        """
+
 
 class OnnxForm(Protocol):
     """The signature of `Primitive.onnx`."""
@@ -130,6 +141,11 @@ def channels_of(tensor: Tensor) -> int:
 def elements_of(tensor: Tensor) -> int:
     """The numbers in a tensor of one image. Raises `TypeError` where its channels are still open."""
     return channels_of(tensor) * tensor.positions
+
+
+def axis_of(tensor: Tensor) -> int:
+    """The axis of a tensor's channels, its batch being axis 0."""
+    return 1 if tensor.tokens is None else 2
 
 
 def square(size: tuple[int, int]) -> int | tuple[int, int]:

@@ -16,6 +16,7 @@ from nasc.compiler.primitives.forms import (
     OnnxBuilder,
     Saved,
     TorchForm,
+    axis_of,
     channels_of,
     elements_of,
 )
@@ -104,10 +105,12 @@ class Concat(Primitive):
         return Saved(view=len(inputs) == 1)
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
-        return Expression(f"torch.cat(({_operands(len(inputs), ', ')}), dim=1)" if len(inputs) > 1 else "{0}")
+        if len(inputs) == 1:
+            return Expression("{0}")
+        return Expression(f"torch.cat(({_operands(len(inputs), ', ')}), dim={axis_of(node.output)})")
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
-        return build.add("Concat", operands, axis=1)
+        return build.add("Concat", operands, axis=axis_of(node.output))
 
 
 class AddPrefix(Primitive):
@@ -133,10 +136,10 @@ class AddPrefix(Primitive):
         return Expression(" + ".join(terms), tuple(arguments), side="shortcut")
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
-        after = (0, 0) if inputs[0].height is not None else ()
-        before = (0,) * (2 + len(after))
+        axis, axes = axis_of(node.output), 1 + len(node.output.layout)
+        before, after = (0,) * (axes + axis), (0,) * (axes - axis - 1)
         padded = [
-            build.add("Pad", [operand, build.integers(*before, 0, missing, *after)]) if missing else operand
+            build.add("Pad", [operand, build.integers(*before, missing, *after)]) if missing else operand
             for operand, missing in zip(operands, _missing(node, inputs), strict=True)
         ]
         return _chain("Add", padded, build)
@@ -163,11 +166,12 @@ class Slice(Primitive):
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
         start, stop = int(node.attributes["start"]), int(node.attributes["stop"])
         arguments = (Argument("start", start, "start"), Argument("length", stop - start, "length"))
-        return Expression("{0}.narrow(1, {start}, {length})", arguments)
+        return Expression(f"{{0}}.narrow({axis_of(node.output)}, {{start}}, {{length}})", arguments)
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         start, stop = int(node.attributes["start"]), int(node.attributes["stop"])
-        return build.add("Slice", [operands[0], build.integers(start), build.integers(stop), build.integers(1)])
+        ends = [build.integers(start), build.integers(stop), build.integers(axis_of(node.output))]
+        return build.add("Slice", [operands[0], *ends])
 
 
 class Shuffle(Primitive):

@@ -28,6 +28,22 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 '''
 
+TOKEN_BATCH_NORM = '''\
+class TokenBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of the channels of sequences, batch x tokens x channels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+'''
+
+GELU_TANH = '''\
+class GELUTanh(nn.GELU):
+    """GELU by its approximation with tanh, as GPT-2 has it."""
+
+    def __init__(self) -> None:
+        super().__init__(approximate="tanh")
+'''
+
 
 class BatchNorm(Primitive):
     """Batch normalisation with a learned scale and shift per channel."""
@@ -60,11 +76,16 @@ class BatchNorm(Primitive):
             Argument("eps", float(node.attributes["eps"]), "eps", default=1e-5),
             Argument("momentum", float(node.attributes["momentum"]), "momentum", default=0.1),
         )
+        if inputs[0].tokens is not None:
+            return (Call("TokenBatchNorm", arguments, "norm", helper=TOKEN_BATCH_NORM),)
         return (Call("nn.BatchNorm2d" if inputs[0].height is not None else "nn.BatchNorm1d", arguments, "norm"),)
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         stored = [build.weight(name) for name in ("weight", "bias", "running_mean", "running_var")]
-        return build.add("BatchNormalization", [operands[0], *stored], epsilon=float(node.attributes["eps"]))
+        tokens = inputs[0].tokens is not None
+        source = build.add("Transpose", operands, perm=(0, 2, 1)) if tokens else operands[0]
+        result = build.add("BatchNormalization", [source, *stored], epsilon=float(node.attributes["eps"]))
+        return build.add("Transpose", [result], perm=(0, 2, 1)) if tokens else result
 
 
 class LayerNorm(Primitive):
@@ -183,6 +204,18 @@ class Gelu(Activation):
     name = "gelu"
     constructor = "nn.GELU"
     operator = "Gelu"
+
+
+class GeluTanh(Activation):
+    """GELU by its approximation with tanh (Hendrycks and Gimpel 2016, section 2), as GPT-2 has it."""
+
+    name = "gelu_tanh"
+
+    def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
+        return (Call("GELUTanh", role="act", swappable=True, helper=GELU_TANH),)
+
+    def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
+        return build.add("Gelu", operands, approximate="tanh")
 
 
 class Sigmoid(Activation):

@@ -101,6 +101,49 @@ block bottleneck(reduce = filters / 4, mid = reduce, first stride = 1, act = rel
      | add(short) | act when project or reduce * mid > 0
 }
 
+// RegNet's X block; with `se`, the Y block. Its 3x3 convolution is in groups of `group_width` channels.
+block regnet(group_width, mid = filters, first stride = 1, act = relu, se = no, se_width = round(in.channels / 4),
+             norm = bn, project = stride > 1 or in.channels != filters) -> filters {
+  short = in | (conv2d(1, stride) -> filters | norm) when project
+  in | conv2d(1) -> mid | norm | act
+     | conv2d(3, stride, groups = mid / group_width) -> mid | norm | act
+     | squeeze_excite(se_width, act) when se
+     | conv2d(1) -> filters | norm
+     | add(short) | act
+}
+
+// ConvNeXt: a depthwise convolution, then two layers on each pixel. A `scale` of 0 means no layer scale.
+block convnext(kernel = 7, ratio expand = 4, hidden = expand * in.channels, act = gelu, norm = layer_norm { eps 1e-6 },
+               scale = 1e-6) {
+  in | conv2d(kernel, groups = in.channels, bias = yes) -> in.channels | norm
+     | conv2d(1, bias = yes) -> hidden | act
+     | conv2d(1, bias = yes) -> in.channels
+     | layer_scale(scale) when scale > 0
+     | residual
+}
+
+// ConvNeXt's step between stages: a convolution without overlap on normalised channels.
+block downsample(factor = 2, norm = layer_norm { eps 1e-6 }) -> filters {
+  in | norm | conv2d(factor, factor, padding = 0, bias = yes) -> filters
+}
+
+// MobileNetV4's universal inverted bottleneck: depthwise convolutions before, between and after the two 1x1
+// convolutions; a kernel of 0 means none. The stride is the middle one's, else the first one's, else the last one's.
+block uib(ratio expand, start = 0, kernel = 0, end = 0, first stride = 1, act = relu, se = no,
+          hidden = divisible(expand * in.channels, 8),
+          se_width = round(in.channels / 4), se_act = act, se_gate = sigmoid,
+          norm = bn, shortcut = residual) -> filters {
+  in | (depthwise(start, stride) | norm) when start > 0 and kernel == 0
+     | (depthwise(start) | norm) when start > 0 and kernel > 0
+     | conv2d(1) -> hidden | norm | act
+     | (depthwise(kernel, stride) | norm | act) when kernel > 0
+     | squeeze_excite(se_width, se_act, se_gate) when se
+     | conv2d(1) -> filters | norm
+     | (depthwise(end, stride) | norm) when end > 0 and start + kernel == 0
+     | (depthwise(end) | norm) when end > 0 and start + kernel > 0
+     | shortcut
+}
+
 // Separable convolution as the cell spaces have it (activation first), and the pair of them.
 block sep_conv(kernel, first stride = 1, act = relu, norm = bn) -> filters {
   in | act | depthwise(kernel, stride) | conv2d(1) -> filters | norm

@@ -8,10 +8,11 @@ import click
 
 from nasc.cli import colored
 from nasc.commands.common import PATH, example, format_option, print_json
+from nasc.completing import nas_files
 
 
 @click.command(epilog=example("nasc check spaces/mine.nas spaces/other.nas"))
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH, shell_complete=nas_files)
 @format_option
 def command(files: tuple[Path, ...], form: str) -> None:
     """Find every error and warning in FILES, with the place and, where one is likely, the mend.

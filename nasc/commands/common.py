@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasc.cli import colored
+from nasc.completing import nas_files
 
 if TYPE_CHECKING:
     from nasc.compiler.check import Checked
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 PATH: click.Path = click.Path(path_type=Path)
 
-file_argument = click.argument("file", type=PATH)
+file_argument = click.argument("file", type=PATH, shell_complete=nas_files)
 
 format_option = click.option(
     "--format",
@@ -88,3 +89,8 @@ def amount(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:g}"
+
+
+def perplexity_text(perplexity: float | None) -> str:
+    """What is said of a language model behind its loss."""
+    return "" if perplexity is None else f", perplexity {perplexity:.2f}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nasc.commands.common import PATH, example, file_argument, set_option, warn
+from nasc.completing import methods
 
 
 @click.command(
@@ -17,7 +18,9 @@ from nasc.commands.common import PATH, example, file_argument, set_option, warn
 )
 @file_argument
 @click.option("-o", "--out", type=PATH, metavar="DIR", help="The folder to write.  [default: build/NAME]")
-@click.option("--method", help="Search with this method.  [default: the file's first that can run]")
+@click.option(
+    "--method", shell_complete=methods, help="Search with this method.  [default: the file's first that can run]"
+)
 @click.option("--target", help="List the blocks for this target of the file only.")
 @set_option
 @click.option("--weights", type=PATH, metavar="FILE", help="Weights of one member (.safetensors).")

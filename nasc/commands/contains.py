@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from nasc.commands.common import PATH, example, format_option, open_space, print_json
+from nasc.completing import nas_files
 
 
 @click.command(epilog=example("nasc contains spaces/gpunet1.nas spaces/networks/gpunet_1.nas"))
-@click.argument("a", type=PATH)
-@click.argument("b", type=PATH)
+@click.argument("a", type=PATH, shell_complete=nas_files)
+@click.argument("b", type=PATH, shell_complete=nas_files)
 @format_option
 def command(a: Path, b: Path, form: str) -> None:
     """Ask whether every network of B is built by some member of A.

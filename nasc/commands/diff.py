@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from nasc.commands.common import PATH, example, format_option, open_space, print_json
+from nasc.completing import nas_files
 
 
 @click.command(epilog=example("nasc diff spaces/digits.nas best.nas"))
-@click.argument("a", type=PATH)
-@click.argument("b", type=PATH)
+@click.argument("a", type=PATH, shell_complete=nas_files)
+@click.argument("b", type=PATH, shell_complete=nas_files)
 @format_option
 def command(a: Path, b: Path, form: str) -> None:
     """List what differs between A and B, such as a space and what a search decided in it."""

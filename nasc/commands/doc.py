@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from nasc.commands.common import example
+from nasc.completing import blocks
 
 if TYPE_CHECKING:
     from nasc.dsl import syntax
 
 
 @click.command(epilog=example("nasc doc", "nasc doc irb", "nasc doc myblocks.nas"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=blocks)
 def command(name: str | None) -> None:
     """Print the documentation of blocks: the library's, one block's by NAME, or those of a .nas file."""
     from nasc.dsl.diagnostics import NascError, did_you_mean

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+
 import click
 
-from nasc.commands.common import example, format_option, print_json, table
+from nasc.commands.common import example, format_option, print_json
 
 
 @click.command(epilog=example("nasc engines"))
@@ -24,7 +28,19 @@ def command(measure_ceilings: bool, form: str) -> None:
     if form == "json":
         print_json([{"engine": name, "available": why is None, "reason": why} for name, why in found.items()])
     else:
-        click.echo(table(["engine", "here"], [[name, why or "yes"] for name, why in found.items()]))
+        click.echo("\n".join(_lines(found)))
+
+
+def _lines(found: dict[str, str | None]) -> list[str]:
+    """A line for each engine; on a terminal, reasons go on below where the line ends."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    first = max(map(len, found)) + 2
+    lines: list[str] = []
+    for name, why in found.items():
+        room = None if width is None else max(20, width - first)
+        parts = [why or "yes"] if room is None else textwrap.wrap(why or "yes", room, break_on_hyphens=False)
+        lines += [f"{name if i == 0 else '':<{first}}{part}" for i, part in enumerate(parts)]
+    return [f"{'engine':<{first}}here", f"{'-' * (first - 2)}  ----", *lines]
 
 
 def _measure_ceilings() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nasc.commands.common import PATH, example, file_argument, format_option, print_json
+from nasc.commands.common import PATH, example, file_argument, format_option, perplexity_text, print_json
 
 
 @click.command(epilog=example("nasc eval best.nas --weights run/weights.safetensors --data digits --split test"))
@@ -37,4 +37,6 @@ def command(file: Path, weights: Path, data: str, form: str, **settings: Any) ->
         print_json(asdict(result))
         return
     five = f", top 5 {result.top5:.2%}" if result.top5 is not None else ""
-    click.echo(f"accuracy {result.top1:.2%}{five}, loss {result.loss:.4f} on {result.count} images")
+    what = "images" if result.perplexity is None else "sequences"
+    loss = f"loss {result.loss:.4f}{perplexity_text(result.perplexity)}"
+    click.echo(f"accuracy {result.top1:.2%}{five}, {loss} on {result.count} {what}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from nasc.commands.common import example
+from nasc.completing import codes
 
 
 @click.command(epilog=example("nasc explain E0312"))
-@click.argument("code")
+@click.argument("code", shell_complete=codes)
 def command(code: str) -> None:
     """Explain an error or warning by its CODE: what it means, an example, the mend."""
     from nasc.dsl.codes import CODES

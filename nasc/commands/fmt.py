@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from nasc.commands.common import PATH, example
+from nasc.completing import nas_files
 
 
 @click.command(epilog=example("nasc fmt spaces/mine.nas", "nasc fmt --check spaces/*.nas"))
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH, shell_complete=nas_files)
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
 def command(files: tuple[Path, ...], only_check: bool) -> None:
     """Lay FILES out in the one canonical way, in place; comments are kept.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasc.commands.common import PATH, amount, example, format_option, open_checked, print_json, set_option
+from nasc.completing import methods, nas_files
 from nasc.dsl.diagnostics import NascError
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
         "nasc plan spaces/gpunet1.nas --batch 256 --device cuda --memory 40GiB --data 1281167",
     )
 )
-@click.argument("file", type=PATH, required=False)
-@click.option("--method", help="Search with this method.  [default: the file's first that can run]")
+@click.argument("file", type=PATH, required=False, shell_complete=nas_files)
+@click.option(
+    "--method", shell_complete=methods, help="Search with this method.  [default: the file's first that can run]"
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step.  [default: the method's]")
 @click.option(
     "--data", metavar="NAME|IMAGES", help="digits, fashion, synthetic, or how many training images there are."
@@ -102,6 +105,7 @@ def make_plan(
     """
     from nasc.compiler.compile import method_options
     from nasc.compiler.methods.prunet import PrunetOptions
+    from nasc.compiler.methods.refused import relaxed
     from nasc.compiler.methods.relax import Candidate
     from nasc.compiler.methods.supernet import SupernetOptions
     from nasc.compiler.network import network_of
@@ -117,7 +121,7 @@ def make_plan(
         raise NascError(
             f"`{chosen.name}` searches without a SuperNet: there is nothing to plan", help="plan --method prunet"
         )
-    layers = chosen.relax(network)
+    layers = relaxed(chosen.relax, network, space_of(checked))
     chosen.require(layers, options)
 
     cpu = device == "cpu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from nasc.commands.common import PATH, example, format_option, print_json
+from nasc.completing import engines
 from nasc.validation import draw, validated, validation_json, validation_lines
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _no_age(value: str) -> NoReturn:
 )
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--table", type=PATH, required=True, metavar="FILE", help="The latency table, made where there is none.")
-@click.option("--engine", help="Measure with this engine.  [default: those of the manifest's targets]")
+@click.option("--target", metavar="NAME", help="Measure for this target of the file only.  [default: all of them]")
+@click.option("--engine", shell_complete=engines, help="Measure with this engine.  [default: those of the targets]")
 @click.option(
     "--budget",
     metavar="BUDGET",
@@ -82,6 +84,7 @@ def _no_age(value: str) -> NoReturn:
 def command(
     folder: Path,
     table: Path,
+    target: str | None,
     engine: str | None,
     budget: str | None,
     limit: int | None,
@@ -93,7 +96,7 @@ def command(
     form: str,
     **timing: Any,
 ) -> None:
-    """Measure the latency of every block that the compiled folder DIR lists.
+    """Measure the latency of every block that the compiled folder DIR lists, for each target of its file.
 
     What the table holds is not measured again: a run that was stopped goes on where it was, and several runs may fill
     one table at the same time. A block that cannot be built or run, or takes its engine down, is recorded with its
@@ -110,20 +113,17 @@ def command(
     from nasc.runtime.manifest_file import load_manifest
     from nasc.runtime.table import LatencyTable
 
-    manifest = load_manifest(folder)
-    names = [engine] if engine else list(dict.fromkeys(t.engine for t in manifest.targets))
-    manifest = _with_targets(manifest, names)
+    jobs_by_name = _jobs(load_manifest(folder), target, engine)
     options = _options(**timing)
-    _refuse_unknown(names)
     asked = {"limit": limit, "budget": _budget(budget, limit), "retry_failed": retry_failed, "stale": stale}
     if picture is not None and validate is None:
         raise click.UsageError("--picture shows what --validate measures: add --validate 20")
-    validations: dict[str, list[Validation]] = {name: [] for name in names}
+    validations: dict[str, list[Validation]] = {name: [] for name in jobs_by_name}
     with LatencyTable(table) as opened:
-        reports = {name: _profiled(manifest, opened, name, options, jobs, asked) for name in names}
+        reports = {name: _profiled(job, opened, options, jobs, asked) for name, job in jobs_by_name.items()}
         if validate is not None:
-            for name in names:
-                validations[name] = validated(folder, manifest, opened, name, options, validate)
+            for name, job in jobs_by_name.items():
+                validations[name] = validated(folder, job.manifest, opened, job.engine, options, validate)
     if picture is not None:
         draw([one for found in validations.values() for one in found], picture)
     if form == "json":
@@ -146,15 +146,37 @@ def _options(*, timeout: float, **others: Any) -> TimingOptions:
     return TimingOptions(point_seconds=timeout, **others)
 
 
-def _refuse_unknown(names: list[str]) -> None:
-    from nasc.runtime.engines import engine_place
+@dataclass(frozen=True)
+class _Job:
+    """What is measured with one engine at one input size."""
 
+    engine: str
+    manifest: Manifest
+
+
+def _jobs(manifest: Manifest, target: str | None, engine: str | None) -> dict[str, _Job]:
+    """What there is to do, by the name that it is reported under. Raises `NascError` for an unknown name."""
+    from nasc.runtime.engines import engine_place
+    from nasc.runtime.targets import only_target
+
+    if target is not None:
+        manifest = only_target(manifest, target)
+        if engine not in (None, manifest.targets[0].engine):
+            raise click.UsageError(f"the target `{target}` has the engine `{manifest.targets[0].engine}`")
+    names = [engine] if engine else list(dict.fromkeys(t.engine for t in manifest.targets))
+    manifest = _with_targets(manifest, names)
+    found: dict[str, _Job] = {}
     for name in names:
         engine_place(name)
+        for size in manifest.sizes:
+            part = manifest.at(size)
+            if any(each.engine == name for each in part.targets):
+                found[name if size is None else f"{name}, size {size}"] = _Job(name, part)
+    return found
 
 
 def _profiled(
-    manifest: Manifest, table: LatencyTable, name: str, options: TimingOptions, jobs: int, asked: dict[str, Any]
+    job: _Job, table: LatencyTable, options: TimingOptions, jobs: int, asked: dict[str, Any]
 ) -> ProfileReport:
     from nasc.runtime.engine_worker import EngineWorker
     from nasc.runtime.profile import profile
@@ -162,11 +184,11 @@ def _profiled(
 
     limit, budget, others = asked["limit"], asked["budget"], {key: asked[key] for key in ("retry_failed", "stale")}
 
-    builders = [EngineWorker(name, options) for _ in range(jobs)] if jobs > 1 else []
-    with EngineWorker(name, options) as engine:
+    builders = [EngineWorker(job.engine, options) for _ in range(jobs)] if jobs > 1 else []
+    with EngineWorker(job.engine, options) as engine:
         if budget is not None:
-            return profile_within(manifest, table, engine, budget, builders=builders, **others)
-        return profile(manifest, table, engine, builders=builders, limit=limit, **others)
+            return profile_within(job.manifest, table, engine, budget, builders=builders, **others)
+        return profile(job.manifest, table, engine, builders=builders, limit=limit, **others)
 
 
 def _budget(text: str | None, limit: int | None) -> Budget | None:

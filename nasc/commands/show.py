@@ -40,14 +40,14 @@ def command(file: Path, svg: Path | None, form: str, sets: tuple[str, ...]) -> N
 
     allow_long_numbers()
     space = open_space(file, sets)
-    rows = outline(space)
     if svg is not None:
         from nasc.compiler.lower_svg import draw
         from nasc.compiler.write_files import write_file
 
-        write_file(svg, draw(space.name, rows).encode())
+        write_file(svg, draw(space).encode())
         click.echo(f"wrote {svg}", err=True)
         return
+    rows = outline(space)
     prunodes = _prunodes(space)
     if form == "json":
         print_json([{**row.as_json(), "prunodes": _as_json(prunodes, row.layer)} for row in rows])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nasc.commands.common import PATH, example, file_argument, format_option, print_json
+from nasc.commands.common import PATH, example, file_argument, format_option, perplexity_text, print_json
 
 positive = click.FloatRange(min=0, min_open=True)
 below_one = click.FloatRange(0, 1, max_open=True)
@@ -24,7 +24,7 @@ fraction = click.FloatRange(0, 1, min_open=True)
     )
 )
 @file_argument
-@click.option("--data", required=True, help="digits, fashion, synthetic, a folder, or package.module:function.")
+@click.option("--data", required=True, help="digits, fashion, synthetic, a folder, package.module:function, or text:FILE.")
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: 10]")
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step.  [default: 128]")
@@ -60,8 +60,9 @@ def command(file: Path, data: str, out: Path, resume: bool, form: str, **given: 
 
     A cosine schedule after a linear warm-up, averaged weights (EMA), the data's usual augmentation, mixed precision on
     a GPU. The third example is the recipe of PruNet's appendix A.2.2, the fourth adds a teacher: it is given the images
-    that the network is given, resized to its own size. RUN gets weights.safetensors, result.json, metrics.jsonl, a copy
-    of the network, and a checkpoint after each epoch.
+    that the network is given, resized to its own size. RUN gets weights.safetensors, model.py, result.json,
+    metrics.jsonl, a copy of the network, a checkpoint after each epoch, and for data of pictures usage.py, which tells
+    what is in one.
     """
     from nasc.runtime.train_file import train_file
 
@@ -69,7 +70,7 @@ def command(file: Path, data: str, out: Path, resume: bool, form: str, **given: 
     if form == "json":
         print_json({"top1": result.top1, "top5": result.top5, "loss": result.loss, "test_top1": result.test_top1})
         return
-    click.echo(f"validation accuracy {result.top1:.2%}, loss {result.loss:.4f}")
+    click.echo(f"validation accuracy {result.top1:.2%}, loss {result.loss:.4f}{perplexity_text(result.perplexity)}")
     if result.test_top1 is not None:
         click.echo(f"test accuracy       {result.test_top1:.2%}")
     click.echo(f"weights             {out / 'weights.safetensors'}")

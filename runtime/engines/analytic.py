@@ -18,6 +18,7 @@ from nasc.compiler.ir import Tensor as Shape
 from nasc.compiler.manifest import Target
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.pointwise import Activation, BatchNorm, Dropout
+from nasc.compiler.primitives.sequence import Embedding
 from nasc.runtime.device import Device, Environment
 from nasc.runtime.engines.base import Form, Session, TimingOptions
 from nasc.runtime.engines.cpu_timing import check_precision, failure_of
@@ -119,7 +120,9 @@ def kernels(graph: Graph) -> Iterator[Kernel]:
 
 def _kernel(node: Node, inputs: Sequence[Shape]) -> Kernel:
     primitive = PRIMITIVES[node.op]
-    macs, weights = primitive.macs(node, inputs), primitive.weights(node, inputs)
+    macs = primitive.work(node, inputs)
+    # Of an embedding, only the vectors that come out are read.
+    weights = 0 if isinstance(primitive, Embedding) else primitive.weights(node, inputs)
     return Kernel(_whole(macs), _whole(weights), sum(map(_elements, (*inputs, node.output))))
 
 

@@ -15,11 +15,13 @@ from nasc.compiler.manifest import Target
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.device import Environment, this_cpu
 from nasc.runtime.engines.base import Session, TimingOptions
+from nasc.runtime.engines.beat import alive
 from nasc.runtime.engines.interleave import Interleaved, Statistics, Subject, interleave, repeats_for, time_batch
 from nasc.runtime.measurement import Measurement, Status
 
-PROTOCOL_VERSION = 1
-"""Raised whenever the way of measuring changes what is measured."""
+PROTOCOL_VERSION = 2
+"""Raised whenever the way of measuring changes what is measured. 2: one whole batch says how many repeats make one, not
+the first runs, which are slow."""
 WARM_UP_SECONDS = 0.02
 
 
@@ -115,6 +117,7 @@ class _Ready:
 
 def _prepare(bind: Bind, model: bytes, precision: str, options: TimingOptions) -> _Ready | Measurement:
     """A model warmed up, or the row that says why it cannot run."""
+    alive()
     began = time.perf_counter()
     try:
         bound = bind(model, precision)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nasc.runtime.engines.base import TimingOptions
+from nasc.runtime.engines.beat import alive
 from nasc.runtime.measurement import Quality, error_of_median, median_absolute_deviation
 
 
@@ -109,6 +110,7 @@ def interleave(
 def _round(number: int, subjects: list[Subject], order: random.Random) -> None:
     order.shuffle(subjects)
     for subject in subjects:
+        alive()
         began = time.perf_counter()
         subject.rounds[number] = time_batch(subject.run, subject.repeats)
         subject.seconds += time.perf_counter() - began

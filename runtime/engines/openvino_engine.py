@@ -70,8 +70,9 @@ def _bound(core: Any, model: bytes, precision: str) -> Bound:
     compiled = core.compile_model(core.read_model(model), "CPU", SETTINGS)
     request = compiled.create_infer_request()
     for port in compiled.inputs:
-        shape = tuple(port.get_shape())
-        request.get_tensor(port).data[...] = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        values = request.get_tensor(port).data
+        whole = values.dtype == np.int64  # token numbers, of which 0 always exists
+        values[...] = 0 if whole else np.random.default_rng(0).standard_normal(values.shape, dtype=np.float32)
     return Bound(request.infer, partial(_first_run, request), precision)
 
 

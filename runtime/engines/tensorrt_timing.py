@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nasc.runtime.engines.beat import alive
 from nasc.runtime.measurement import Measurement, Quality, error_of_median, median_absolute_deviation
 
 PROTOCOL_VERSION = 1
@@ -43,6 +44,7 @@ TRTEXEC = Protocol()
 
 def sampled(queries: Iterable[Query], protocol: Protocol = TRTEXEC) -> list[float]:
     """Compute times (ms) of the queries that count. Takes no query beyond the one that makes them enough."""
+    alive()
     counted: list[float] = []
     for start, compute in queries:
         if start >= protocol.warm_up_ms:

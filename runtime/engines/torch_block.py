@@ -32,10 +32,14 @@ def block_module(graph: Graph) -> nn.Module:
 
 
 def block_inputs(graph: Graph, batch: int) -> tuple[Tensor, ...]:
-    """Seeded normal values for each input that a graph reads, float32, N x C x H x W or N x C."""
+    """An input for each that a graph reads, in its layout: seeded normal values, float32; token number 0, int64."""
     seeded = torch.Generator().manual_seed(0)
-    shapes = [graph.tensor(name) for name in used_inputs(graph)]
-    return tuple(torch.randn(batch, int(str(s.channels)), *s.spatial, generator=seeded) for s in shapes)
+    return tuple(_input(graph.tensor(name), batch, seeded) for name in used_inputs(graph))
+
+
+def _input(shape: Shape, batch: int, seeded: torch.Generator) -> Tensor:
+    size = (batch, *(int(str(n)) for n in shape.layout))
+    return torch.zeros(size, dtype=torch.int64) if shape.ids else torch.randn(size, generator=seeded)
 
 
 @cache

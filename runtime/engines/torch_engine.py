@@ -106,7 +106,9 @@ class TorchEager:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         module = block_module(graph).to(device, DTYPES[precision])
         module.to(memory_format=layout)  # type: ignore[call-overload]
-        inputs = [x.to(device, DTYPES[precision]) for x in block_inputs(graph, batch)]
+        inputs = [
+            x.to(device, DTYPES[precision] if x.is_floating_point() else x.dtype) for x in block_inputs(graph, batch)
+        ]
         inputs = [x.contiguous(memory_format=layout) if x.dim() == 4 else x for x in inputs]
         return partial(self._callable(module), *inputs)
 

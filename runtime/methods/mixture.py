@@ -23,7 +23,7 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import Costs, reach
 from nasc.runtime.methods.loss import cost_term
 from nasc.runtime.methods.target import WINDOW, Multiplier, Option, best_within
-from nasc.runtime.supernet import Prunode, StochasticLayer, stochastic_layers
+from nasc.runtime.supernet import Price, Prunode, StochasticLayer, stochastic_layers
 
 Key = tuple[str, int]
 """A candidate: its layer's address and its number."""
@@ -56,9 +56,15 @@ class Mixture:
         self.layers = stochastic_layers(supernet)
         self._require_match()
         for address, layer in self.layers.items():
-            layer.costs = {i: costs.blocks[address, i].get(0, 0.0) for i in range(layer.count)}
-        for key, node in self.prunodes():
-            node.costs = dict(costs.blocks[key])
+            plain = [i for i in range(layer.count) if 0 in costs.blocks[address, i]]
+            layer.costs = {i: self._price(address, i, 0) for i in (*plain, layer.count)}
+        for (address, number), node in self.prunodes():
+            node.costs = {width: self._price(address, number, width) for width in node.widths}
+
+    def _price(self, address: str, number: int, width: int) -> Price:
+        """A candidate's cost; where the largest of several counts, all of them."""
+        prices = tuple(part.block(address, number, width) for part in self.costs.parts)
+        return prices if len(prices) > 1 else prices[0]
 
     def _require_match(self) -> None:
         wanted = {layer.address: len(layer.candidates) for layer in self.relaxed if not layer.fixed}
@@ -84,8 +90,10 @@ class Mixture:
         return [parameter for parameter in self.supernet.parameters() if id(parameter) not in architecture]
 
     def cost(self) -> Tensor:
-        """Eq. 5: the expected cost with the coefficients of the last forward pass."""
-        return torch.stack([layer.cost for layer in self.layers.values()]).sum() + self.costs.fixed
+        """Eq. 5: the expected cost with the coefficients of the last forward pass; of several, the largest."""
+        blocks = torch.stack([layer.cost for layer in self.layers.values()]).sum(0)
+        fixed = [part.fixed for part in self.costs.parts]
+        return blocks + fixed[0] if len(fixed) == 1 else (blocks + blocks.new_tensor(fixed)).amax()
 
     def loss(self, cross_entropy: Tensor) -> Tensor:
         """Eq. 2, after a forward pass."""
@@ -139,27 +147,28 @@ class Mixture:
         return sum(len(layer.alive) for layer in self.layers.values())
 
     def expected_cost(self) -> float:
-        """The cost expected without noise."""
-        return self.costs.fixed + sum(self._expected(layer) for layer in self.layers.values())
+        """The cost expected without noise; of several, the largest."""
+        return max(self._expected(self.costs.parts))
 
-    def _expected(self, layer: StochasticLayer) -> float:
-        total, nodes = 0.0, layer.prunodes()
-        for number, probability in layer.probabilities().items():
-            if number in nodes:
-                node = nodes[number]
-                large = torch.sigmoid(node.theta.detach()).item()
-                total += probability * ((1 - large) * node.costs[node.small] + large * node.costs[node.large])
-            elif number != layer.count:
-                total += probability * layer.costs[number]
-        return total
+    def _expected(self, parts: Sequence[Costs]) -> list[float]:
+        """The cost expected without noise by each of these."""
+        totals = [part.fixed for part in parts]
+        for address, layer in self.layers.items():
+            for number, width, probability in _likely(layer):
+                for i, part in enumerate(parts):
+                    totals[i] += probability * part.block(address, number, width)
+        return totals
 
     def describe(self, epoch: int) -> dict[str, Any]:
         """How it stands at the end of epoch `epoch` (from 1), for the metrics log: probabilities of what is left."""
+        targets = self.costs.targets
+        expected = self._expected([target.costs for target in targets])
         return {
             "probabilities": {
                 address: {"skip" if i == layer.count else str(i): round(p, 6) for i, p in layer.probabilities().items()}
                 for address, layer in self.layers.items()
-            }
+            },
+            **({"targets": {t.name: us for t, us in zip(targets, expected, strict=True)}} if targets else {}),
         }
 
     def choices(self) -> Choices:
@@ -177,13 +186,17 @@ class Mixture:
 
     def chosen_cost(self) -> float:
         """The cost of the member that is chosen."""
-        decided = self._decided().items()
-        return self.costs.fixed + sum(self._cost(self.layers[address], *choice) for address, choice in decided)
+        decided = self._decided()
+        return max(part.of(decided) for part in self.costs.parts)
+
+    def chosen_latencies(self) -> list[tuple[str, float, float | None]]:
+        """Name, latency and limit (in microseconds) of the member that is chosen, at each target there is more to say
+        of."""
+        decided = self._decided()
+        return [(target.name, target.costs.of(decided), target.limit) for target in self.costs.targets]
 
     def _cost(self, layer: StochasticLayer, number: int, width: int | None) -> float:
-        if number == layer.count:
-            return 0.0
-        return self.costs.blocks[layer.address, number][width or 0]
+        return self.costs.block(layer.address, number, width)
 
     def _decided(self) -> dict[str, tuple[int, int | None]]:
         """For each stochastic layer the number of its candidate, or the skip's, and the width of a Prunode."""
@@ -257,6 +270,19 @@ class Mixture:
             self.alpha = self.multiplier.alpha
         for address, layer in self.layers.items():
             layer.restore([int(number) for number in state["alive"][address]], address in state["skip_gone"])
+
+
+def _likely(layer: StochasticLayer) -> Iterator[tuple[int, int | None, float]]:
+    """The candidates of a layer at each width that they may now have, with how probable each is."""
+    nodes = layer.prunodes()
+    for number, probability in layer.probabilities().items():
+        if number not in nodes:
+            yield number, None, probability
+            continue
+        node = nodes[number]
+        large = torch.sigmoid(node.theta.detach()).item()
+        yield number, node.small, probability * (1 - large)
+        yield number, node.large, probability * large
 
 
 def _width_scores(node: Prunode) -> dict[int, float]:

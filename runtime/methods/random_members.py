@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from nasc.compiler.build_manifest import manifest_of
 from nasc.compiler.member import Member, member_text
 from nasc.compiler.member_cost import MemberCost
 from nasc.compiler.methods.random_members import RandomOptions
@@ -27,7 +26,7 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.costs import UNITS, digest_of, missing_table
 from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
-from nasc.runtime.member_latency import MemberLatency, table_environment
+from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.member_model import module_of
 from nasc.runtime.methods.loss import total_loss
 from nasc.runtime.metrics import append_metrics, rewind_metrics
@@ -37,6 +36,7 @@ from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import CHECKPOINT, KIND, METRICS, VERSION
 from nasc.runtime.seeds import derive_seed
 from nasc.runtime.table import LatencyTable
+from nasc.runtime.targets import AtTargets, judged, latencies_found
 from nasc.runtime.tensorboard_log import TensorboardLog
 from nasc.runtime.train import WEIGHTS, train
 from nasc.runtime.train_options import TrainOptions
@@ -65,7 +65,7 @@ def search(context: Context) -> Outcome:
     options: RandomOptions = context.options
     count = options.samples if context.settings.steps is None else min(options.samples, _TRIAL_MEMBERS)
     members = sample_members(context.source.space, count, derive_seed(options.seed, MEMBERS))
-    costs = _costs(context, members)  # a missing latency shows before anything is trained
+    costs, latencies = _costs(context, members)  # a missing latency shows before anything is trained
     context = replace(context, identity={**context.identity, "costs": digest_of(costs)})
     data, trained = _data(context), _begun(context, count)
     rewind_metrics(context.out / METRICS, len(trained))
@@ -82,7 +82,7 @@ def search(context: Context) -> Outcome:
                 context.progress.advance(f"least loss {best.loss:.3f} at {amount(best.cost)} {UNITS[options.cost]}")
         finally:
             context.progress.stop()
-    return _outcome(context, members, trained)
+    return _outcome(context, members, trained, latencies)
 
 
 def _loss(trained: _Trained) -> float:
@@ -92,17 +92,19 @@ def _loss(trained: _Trained) -> float:
 # ------------------------------------------------------------------------------------------------ what it needs
 
 
-def _costs(context: Context, members: list[Member]) -> list[float]:
-    """Each member's cost in the unit of its kind. Raises `NascError` for a latency that is not there."""
+def _costs(context: Context, members: list[Member]) -> tuple[list[float], list[AtTargets]]:
+    """Each member's cost in the unit of its kind, and what there is to say of its latencies at each target.
+
+    Raises `NascError` for a latency that is not there.
+    """
     network, kind = context.source.network, context.options.cost
     if kind != "latency":
         formula = MemberCost(network)
-        return [float(formula(member, kind)) for member in members]
+        return [float(formula(member, kind)) for member in members], [[] for _ in members]
     if context.settings.table is None:
         raise missing_table(context.job.folder)
     with LatencyTable(context.settings.table, readonly=True) as table:
-        predicted = MemberLatency(network, manifest_of(network), table, table_environment(table))
-        return [predicted(member).us for member in members]
+        return judged(members, network, load_manifest(context.job.folder), table, context.options.targets)
 
 
 def _data(context: Context) -> DataSplits:
@@ -192,7 +194,7 @@ def _training(context: Context, seed: int) -> TrainOptions:
 # ------------------------------------------------------------------------------------------------ the end
 
 
-def _outcome(context: Context, members: list[Member], trained: list[_Trained]) -> Outcome:
+def _outcome(context: Context, members: list[Member], trained: list[_Trained], latencies: list[AtTargets]) -> Outcome:
     number = min(range(len(trained)), key=lambda i: trained[i].loss)
     best, options = trained[number], context.options
     path = _folder(context, number) / WEIGHTS
@@ -204,6 +206,11 @@ def _outcome(context: Context, members: list[Member], trained: list[_Trained]) -
         cross_entropy=best.cross_entropy,
         epochs=options.epochs,
         seconds=sum(one.seconds for one in trained),
-        details={"alpha": options.alpha[0], "samples": len(trained), "number": number},
+        details={
+            "alpha": options.alpha[0],
+            "samples": len(trained),
+            "number": number,
+            **latencies_found(latencies[number]),
+        },
         state=lambda network: checkpoint.load_weights(path),
     )

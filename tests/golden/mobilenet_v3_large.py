@@ -17,7 +17,8 @@ class Conv(nn.Module):
         self.act = nn.Hardswish()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.norm(self.conv(x)))
+        x = self.act(self.norm(self.conv(x)))  # 16 x 112 x 112
+        return x
 
 
 class DepthwiseSeparable(nn.Module):
@@ -32,8 +33,9 @@ class DepthwiseSeparable(nn.Module):
         self.norm2 = nn.BatchNorm2d(16, eps=0.001, momentum=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.depthwise(x)))
-        return self.norm2(self.pointwise(y)) + x
+        y = self.act(self.norm1(self.depthwise(x)))  # 16 x 112 x 112
+        x = self.norm2(self.pointwise(y)) + x  # 16 x 112 x 112
+        return x
 
 
 class Mbv3(nn.Module):
@@ -66,7 +68,8 @@ class Mbv3(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.act(self.norm1(self.pointwise1(x)))
         x = self.act(self.norm2(self.depthwise(x)))
-        return self.norm3(self.pointwise2(x))
+        x = self.norm3(self.pointwise2(x))
+        return x
 
 
 class Mbv3Residual(nn.Module):
@@ -92,7 +95,8 @@ class Mbv3Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.depthwise(y)))
-        return self.norm3(self.pointwise2(y)) + x
+        x = self.norm3(self.pointwise2(y)) + x
+        return x
 
 
 class Mbv3Gated(nn.Module):
@@ -136,7 +140,8 @@ class Mbv3Gated(nn.Module):
         x = self.act(self.norm1(self.pointwise1(x)))
         x = self.act(self.norm2(self.depthwise(x)))
         x = x * self.gate(x)
-        return self.norm3(self.pointwise2(x))
+        x = self.norm3(self.pointwise2(x))
+        return x
 
 
 class Mbv3GatedResidual(nn.Module):
@@ -177,11 +182,15 @@ class Mbv3GatedResidual(nn.Module):
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.depthwise(y)))
         y = y * self.gate(y)
-        return self.norm3(self.pointwise2(y)) + x
+        x = self.norm3(self.pointwise2(y)) + x
+        return x
 
 
 class MobilenetV3Large(nn.Module):
-    """`mobilenet_v3_large`: 3 x 224 x 224 to 1000 classes; 5,483,032 parameters."""
+    """`mobilenet_v3_large`: 3 x 224 x 224 to 1000 classes.
+
+    5,483,032 parameters; 216,589,760 multiply-accumulates for one image.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,11 +298,15 @@ class MobilenetV3Large(nn.Module):
         x = self.b4(x)
         x = self.b5(x)
         x = self.b6(x)
-        return self.head(x)
+        x = self.head(x)
+        return x
 
 
 def load(path: str) -> MobilenetV3Large:
-    """The network, ready to evaluate, with weights from a .safetensors file or a state dict."""
+    """The network, ready to evaluate, with weights from a .safetensors file or a saved state dict.
+
+    Raises `ValueError` where the file's names or shapes are not the network's.
+    """
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 
@@ -301,5 +314,12 @@ def load(path: str) -> MobilenetV3Large:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     network = MobilenetV3Large()
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if own != found:
+        names = sorted(n for n in own | found if own.get(n) != found.get(n))
+        rows = [f"{n}: {found.get(n, 'missing')} instead of {own.get(n, 'nothing')}" for n in names]
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        raise ValueError(f"{path} does not fit the network: {'; '.join(rows[:3])}{more}")
     network.load_state_dict(state)
     return network.eval()

@@ -17,7 +17,8 @@ class Conv(nn.Module):
         self.act = nn.Hardswish()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.norm(self.conv(x)))
+        x = self.act(self.norm(self.conv(x)))  # 16 x 112 x 112
+        return x
 
 
 class Mbv3Residual(nn.Module):
@@ -34,9 +35,10 @@ class Mbv3Residual(nn.Module):
         self.norm3 = nn.BatchNorm2d(16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.pointwise1(x)))
-        y = self.act(self.norm2(self.depthwise(y)))
-        return self.norm3(self.pointwise2(y)) + x
+        y = self.act(self.norm1(self.pointwise1(x)))  # 8 x 112 x 112
+        y = self.act(self.norm2(self.depthwise(y)))  # 8 x 112 x 112
+        x = self.norm3(self.pointwise2(y)) + x  # 16 x 112 x 112
+        return x
 
 
 class Mbv3Gated(nn.Module):
@@ -79,7 +81,8 @@ class Mbv3Gated(nn.Module):
         x = self.act(self.norm1(self.pointwise1(x)))
         x = self.act(self.norm2(self.depthwise(x)))
         x = x * self.gate(x)
-        return self.norm3(self.pointwise2(x))
+        x = self.norm3(self.pointwise2(x))
+        return x
 
 
 class Mbv3Residual2(nn.Module):
@@ -96,13 +99,14 @@ class Mbv3Residual2(nn.Module):
         self.norm3 = nn.BatchNorm2d(32)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.pointwise1(x)))
-        y = self.act(self.norm2(self.depthwise(y)))
-        return self.norm3(self.pointwise2(y)) + nn.functional.pad(x, (0, 0, 0, 0, 0, 12))
+        y = self.act(self.norm1(self.pointwise1(x)))  # 48 x 56 x 56
+        y = self.act(self.norm2(self.depthwise(y)))  # 48 x 56 x 56
+        x = self.norm3(self.pointwise2(y)) + nn.functional.pad(x, (0, 0, 0, 0, 0, 12))
+        return x
 
 
-class Mbv3GatedResidual(nn.Module):
-    """Block `mbv3`: gated, residual; 1 layer."""
+class Mbv3SlicedGatedResidual(nn.Module):
+    """Block `mbv3`: sliced, gated, residual; 1 layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,16 +126,17 @@ class Mbv3GatedResidual(nn.Module):
         self.norm3 = nn.BatchNorm2d(40)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.pointwise1(x)))
-        z = y.narrow(1, 0, 80)
-        y = y.narrow(1, 80, 32)
-        y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)
-        y = y * self.gate(y)
-        return self.norm3(self.pointwise2(y)) + nn.functional.pad(x, (0, 0, 0, 0, 0, 8))
+        y = self.act(self.norm1(self.pointwise1(x)))  # 112 x 28 x 28
+        z = y.narrow(1, 0, 80)  # 80 x 28 x 28
+        y = y.narrow(1, 80, 32)  # 32 x 28 x 28
+        y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)  # 112 x 28 x 28
+        y = y * self.gate(y)  # 112 x 28 x 28
+        x = self.norm3(self.pointwise2(y)) + nn.functional.pad(x, (0, 0, 0, 0, 0, 8))
+        return x
 
 
-class Mbv3GatedResidual2(nn.Module):
-    """Block `mbv3`: gated, residual; 2 layers."""
+class Mbv3SlicedGatedResidual2(nn.Module):
+    """Block `mbv3`: sliced, gated, residual; 2 layers."""
 
     def __init__(
         self,
@@ -171,11 +176,12 @@ class Mbv3GatedResidual2(nn.Module):
         z = y * self.gate(y)
         y = y.narrow(1, self.start, 16)
         y = torch.cat((self.norm3(self.pointwise2(z)), y), dim=1)
-        return nn.functional.pad(y, (0, 0, 0, 0, 0, self.extra)) + x
+        x = nn.functional.pad(y, (0, 0, 0, 0, 0, self.extra)) + x
+        return x
 
 
-class Mbv3GatedResidual3(nn.Module):
-    """Block `mbv3`: gated, residual; 1 layer."""
+class Mbv3GatedSlicedResidual(nn.Module):
+    """Block `mbv3`: gated, sliced, residual; 1 layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,16 +201,17 @@ class Mbv3GatedResidual3(nn.Module):
         self.norm3 = nn.BatchNorm2d(8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.pointwise1(x)))
-        y = self.act(self.norm2(self.depthwise(y)))
-        z = y * self.gate(y)
-        y = y.narrow(1, 8, 24)
-        y = torch.cat((self.norm3(self.pointwise2(z)), y), dim=1)
-        return nn.functional.pad(y, (0, 0, 0, 0, 0, 8)) + x
+        y = self.act(self.norm1(self.pointwise1(x)))  # 96 x 28 x 28
+        y = self.act(self.norm2(self.depthwise(y)))  # 96 x 28 x 28
+        z = y * self.gate(y)  # 96 x 28 x 28
+        y = y.narrow(1, 8, 24)  # 24 x 28 x 28
+        y = torch.cat((self.norm3(self.pointwise2(z)), y), dim=1)  # 32 x 28 x 28
+        x = nn.functional.pad(y, (0, 0, 0, 0, 0, 8)) + x  # 40 x 28 x 28
+        return x
 
 
-class Mbv3Residual3(nn.Module):
-    """Block `mbv3`: residual; 1 layer."""
+class Mbv3SlicedResidual(nn.Module):
+    """Block `mbv3`: sliced, residual; 1 layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,15 +224,16 @@ class Mbv3Residual3(nn.Module):
         self.norm3 = nn.BatchNorm2d(128)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.pointwise1(x)))
-        z = y.narrow(1, 0, 192)
-        y = y.narrow(1, 192, 32)
-        y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)
-        return self.norm3(self.pointwise2(y)) + x
+        y = self.act(self.norm1(self.pointwise1(x)))  # 224 x 14 x 14
+        z = y.narrow(1, 0, 192)  # 192 x 14 x 14
+        y = y.narrow(1, 192, 32)  # 32 x 14 x 14
+        y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)  # 224 x 14 x 14
+        x = self.norm3(self.pointwise2(y)) + x  # 128 x 14 x 14
+        return x
 
 
-class Mbv3GatedResidual4(nn.Module):
-    """Block `mbv3`: gated, residual; 1 layer."""
+class Mbv3SlicedGatedResidual3(nn.Module):
+    """Block `mbv3`: sliced, gated, residual; 1 layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -245,15 +253,16 @@ class Mbv3GatedResidual4(nn.Module):
         self.norm3 = nn.BatchNorm2d(80)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.act(self.norm1(self.pointwise1(x)))
-        z = y.narrow(1, 0, 256)
-        y = y.narrow(1, 256, 256)
-        y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)
-        y = y * self.gate(y)
-        return nn.functional.pad(self.norm3(self.pointwise2(y)), (0, 0, 0, 0, 0, 48)) + x
+        y = self.act(self.norm1(self.pointwise1(x)))  # 512 x 14 x 14
+        z = y.narrow(1, 0, 256)  # 256 x 14 x 14
+        y = y.narrow(1, 256, 256)  # 256 x 14 x 14
+        y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)  # 512 x 14 x 14
+        y = y * self.gate(y)  # 512 x 14 x 14
+        x = nn.functional.pad(self.norm3(self.pointwise2(y)), (0, 0, 0, 0, 0, 48)) + x
+        return x
 
 
-class Mbv3GatedResidual5(nn.Module):
+class Mbv3GatedResidual(nn.Module):
     """Block `mbv3`: gated, residual; 2 layers."""
 
     def __init__(self, channels: int, hidden1: int, kernel: int, hidden2: int, extra: int) -> None:
@@ -285,11 +294,12 @@ class Mbv3GatedResidual5(nn.Module):
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.depthwise(y)))
         y = y * self.gate(y)
-        return nn.functional.pad(self.norm3(self.pointwise2(y)), (0, 0, 0, 0, 0, self.extra)) + x
+        x = nn.functional.pad(self.norm3(self.pointwise2(y)), (0, 0, 0, 0, 0, self.extra)) + x
+        return x
 
 
-class Mbv3GatedResidual6(nn.Module):
-    """Block `mbv3`: gated, residual; 2 layers."""
+class Mbv3SlicedGatedResidual4(nn.Module):
+    """Block `mbv3`: sliced, gated, residual; 2 layers."""
 
     def __init__(
         self,
@@ -333,11 +343,15 @@ class Mbv3GatedResidual6(nn.Module):
         y = y.narrow(1, self.start, self.length2)
         y = torch.cat((self.act(self.norm2(self.depthwise(z))), y), dim=1)
         y = y * self.gate(y)
-        return self.norm3(self.pointwise2(y)) + x
+        x = self.norm3(self.pointwise2(y)) + x
+        return x
 
 
 class NetadaptV2Table8(nn.Module):
-    """`netadapt_v2_table8`: 3 x 224 x 224 to 1000 classes; 7,136,008 parameters."""
+    """`netadapt_v2_table8`: 3 x 224 x 224 to 1000 classes.
+
+    7,136,008 parameters; 223,056,000 multiply-accumulates for one image.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -353,8 +367,8 @@ class NetadaptV2Table8(nn.Module):
         )
         self.r28 = nn.Sequential(
             Mbv3Gated(32, 32, hidden=80, act=nn.ReLU, kernel=7, gate_channels=32),  # 32 x 28 x 28
-            Mbv3GatedResidual(),  # 40 x 28 x 28
-            Mbv3GatedResidual2(
+            Mbv3SlicedGatedResidual(),  # 40 x 28 x 28
+            Mbv3SlicedGatedResidual2(
                 40,
                 hidden1=64,
                 act=nn.ReLU,
@@ -364,7 +378,7 @@ class NetadaptV2Table8(nn.Module):
                 start=16,
                 extra=8,
             ),  # 40 x 28 x 28
-            Mbv3GatedResidual3(),  # 40 x 28 x 28
+            Mbv3GatedSlicedResidual(),  # 40 x 28 x 28
         )
         self.r14 = nn.Sequential(
             Mbv3Gated(
@@ -375,8 +389,8 @@ class NetadaptV2Table8(nn.Module):
                 kernel=5,
                 gate_channels=64,
             ),  # 128 x 14 x 14
-            Mbv3Residual3(),  # 128 x 14 x 14
-            Mbv3GatedResidual2(
+            Mbv3SlicedResidual(),  # 128 x 14 x 14
+            Mbv3SlicedGatedResidual2(
                 128,
                 hidden1=128,
                 act=nn.Hardswish,
@@ -386,9 +400,9 @@ class NetadaptV2Table8(nn.Module):
                 start=48,
                 extra=64,
             ),  # 128 x 14 x 14
-            Mbv3GatedResidual4(),  # 128 x 14 x 14
-            Mbv3GatedResidual5(128, hidden1=256, kernel=3, hidden2=112, extra=16),  # 128 x 14 x 14
-            Mbv3GatedResidual5(128, hidden1=512, kernel=5, hidden2=64, extra=64),  # 128 x 14 x 14
+            Mbv3SlicedGatedResidual3(),  # 128 x 14 x 14
+            Mbv3GatedResidual(128, hidden1=256, kernel=3, hidden2=112, extra=16),  # 128 x 14 x 14
+            Mbv3GatedResidual(128, hidden1=512, kernel=5, hidden2=64, extra=64),  # 128 x 14 x 14
         )
         self.r7 = nn.Sequential(
             Mbv3Gated(
@@ -399,7 +413,7 @@ class NetadaptV2Table8(nn.Module):
                 kernel=7,
                 gate_channels=256,
             ),  # 224 x 7 x 7
-            Mbv3GatedResidual6(
+            Mbv3SlicedGatedResidual4(
                 224,
                 hidden1=640,
                 length1=384,
@@ -408,7 +422,7 @@ class NetadaptV2Table8(nn.Module):
                 start=384,
                 length2=256,
             ),  # 224 x 7 x 7
-            Mbv3GatedResidual6(
+            Mbv3SlicedGatedResidual4(
                 224,
                 hidden1=896,
                 length1=512,
@@ -437,11 +451,15 @@ class NetadaptV2Table8(nn.Module):
         x = self.r28(x)
         x = self.r14(x)
         x = self.r7(x)
-        return self.head(x)
+        x = self.head(x)
+        return x
 
 
 def load(path: str) -> NetadaptV2Table8:
-    """The network, ready to evaluate, with weights from a .safetensors file or a state dict."""
+    """The network, ready to evaluate, with weights from a .safetensors file or a saved state dict.
+
+    Raises `ValueError` where the file's names or shapes are not the network's.
+    """
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 
@@ -449,5 +467,12 @@ def load(path: str) -> NetadaptV2Table8:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     network = NetadaptV2Table8()
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if own != found:
+        names = sorted(n for n in own | found if own.get(n) != found.get(n))
+        rows = [f"{n}: {found.get(n, 'missing')} instead of {own.get(n, 'nothing')}" for n in names]
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        raise ValueError(f"{path} does not fit the network: {'; '.join(rows[:3])}{more}")
     network.load_state_dict(state)
     return network.eval()

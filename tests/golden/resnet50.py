@@ -17,7 +17,8 @@ class Conv(nn.Module):
         self.act = nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.norm(self.conv(x)))
+        x = self.act(self.norm(self.conv(x)))  # 64 x 112 x 112
+        return x
 
 
 class BottleneckProjected(nn.Module):
@@ -40,7 +41,8 @@ class BottleneckProjected(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.conv(y)))
-        return self.act(self.norm3(self.pointwise2(y)) + self.shortcut(x))
+        x = self.act(self.norm3(self.pointwise2(y)) + self.shortcut(x))
+        return x
 
 
 class BottleneckResidual(nn.Module):
@@ -59,11 +61,15 @@ class BottleneckResidual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.conv(y)))
-        return self.act(self.norm3(self.pointwise2(y)) + x)
+        x = self.act(self.norm3(self.pointwise2(y)) + x)
+        return x
 
 
 class Resnet50(nn.Module):
-    """`resnet50`: 3 x 224 x 224 to 1000 classes; 25,557,032 parameters."""
+    """`resnet50`: 3 x 224 x 224 to 1000 classes.
+
+    25,557,032 parameters; 4,089,184,256 multiply-accumulates for one image.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,11 +116,15 @@ class Resnet50(nn.Module):
         x = self.res3(x)
         x = self.res4(x)
         x = self.res5(x)
-        return self.head(x)
+        x = self.head(x)
+        return x
 
 
 def load(path: str) -> Resnet50:
-    """The network, ready to evaluate, with weights from a .safetensors file or a state dict."""
+    """The network, ready to evaluate, with weights from a .safetensors file or a saved state dict.
+
+    Raises `ValueError` where the file's names or shapes are not the network's.
+    """
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 
@@ -122,5 +132,12 @@ def load(path: str) -> Resnet50:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     network = Resnet50()
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if own != found:
+        names = sorted(n for n in own | found if own.get(n) != found.get(n))
+        rows = [f"{n}: {found.get(n, 'missing')} instead of {own.get(n, 'nothing')}" for n in names]
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        raise ValueError(f"{path} does not fit the network: {'; '.join(rows[:3])}{more}")
     network.load_state_dict(state)
     return network.eval()

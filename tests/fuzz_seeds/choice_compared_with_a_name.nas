@@ -1,0 +1,1 @@
+space fuzzed{input image 4x 64x 64output classes 10let w1=4stage s2 conv{kernel 5  stride 1  norm one of{bn identity}}->8head global_pool|linear}

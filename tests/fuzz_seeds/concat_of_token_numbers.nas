@@ -1,0 +1,2 @@
+block own(kernel=3,stride=1,gate=no,act=relu,ops=any of{conv{kernel 3}}by add)->filters{a=in|nothing when gate|concat(in)|(conv2d()->16|bn)when stride>1
+  a|take->4|conv2d()->(channels*3/4)|conv2d(groups=in)}block two(kernel=3,stride=1,gate=no,ops=relu)->filters{a=in|conv2d()add()}space fuzzed{input tokens 4output tokens 32stage s4 any of{attention{heads 2  causal no}own{kernel 5}}by add x 4head global_pool}
