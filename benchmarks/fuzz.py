@@ -31,7 +31,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tests.fuzz_commands import SECONDS, Broken, Opened, allow_long_numbers, commands_for, run
 from tests.fuzz_inputs import generate
-from tests.fuzz_words import pieces
+from tests.fuzz_words import ROOT, pieces
 
 MEMORY = 1 << 30
 BATCH = 400  # inputs of a child
@@ -128,6 +128,14 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, _too_slow)
     allow_long_numbers()
+
+
+def warm() -> None:
+    """Load all that the commands import when they first run, and what they keep, for the children to share."""
+    for name in ("spaces/digits.nas", "spaces/networks/mobilenet_v1.nas"):
+        opened = Opened(ROOT / name)
+        for command in commands_for(opened):
+            run(command, opened)
 
 
 # ------------------------------------------------------------------------------------------------ children
@@ -267,6 +275,9 @@ class Run:
             self._keep(number, outcome.finding, folder)
 
     def _keep(self, number: int, finding: Finding, folder: Path) -> None:
+        if finding.place.endswith("is slow") and self._passes(number, folder):
+            self.found[f"{finding.place}, but not a second time"] += 1
+            return
         self.found[finding.place] += 1
         if self.found[finding.place] > 1:
             return
@@ -279,6 +290,10 @@ class Run:
         (self.out / f"{name}.txt").write_text(
             f"{self.seed}:{number} {kind}\n{finding.command}: {finding.place}\n{finding.detail}"
         )
+
+    def _passes(self, number: int, folder: Path) -> bool:
+        """Whether an input that was slow is not when tried again: the machine may have been busy."""
+        return judge(generate(f"{self.seed}:{number}")[1], folder) is None
 
     def report(self) -> str:
         """A Markdown table of the run."""
@@ -293,7 +308,7 @@ class Run:
             ("slowest command of an input: median, 99.9 %", usual),
             ("slowest of all", ", ".join(f"{n} {t:.2f} s (number {i})" for n, (t, i) in sorted(self.slowest.items()))),
             ("most memory held", f"{self.peak} MiB"),
-            ("different findings", f"{len(self.found)}"),
+            ("different findings", f"{sum('second time' not in place for place in self.found)}"),
             *((f"`{place}`", f"{count}") for place, count in self.found.most_common()),
         ]  # fmt: skip
         return "\n".join(["| what | how much |", "| --- | --- |", *(f"| {what} | {much} |" for what, much in rows)])
@@ -308,6 +323,7 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="run this file alone and say how it went")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    warm()
     with tempfile.TemporaryDirectory() as folder:
         if given.only is not None or given.file is not None:
             data = given.file.read_bytes() if given.file else generate(f"{given.seed}:{given.only}")[1]

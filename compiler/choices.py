@@ -25,6 +25,7 @@ from nasc.compiler.values import (
     Scope,
     SpaceScope,
     TensorRef,
+    Value,
     Word,
 )
 from nasc.compiler.world import dotted, source_text

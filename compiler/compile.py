@@ -150,7 +150,7 @@ def _safetensors(state: dict[str, Array]) -> bytes:
     from safetensors.numpy import save
 
     written: Callable[..., bytes] = save
-    return written({name: numpy.ascontiguousarray(array) for name, array in state.items()})
+    return written({name: numpy.asarray(array, order="C") for name, array in state.items()})
 
 
 def method_options(checked: Checked, method: str | None) -> tuple[Method, Options]:

@@ -7,18 +7,18 @@ earlier decisions it says that it cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
-from nasc.compiler.expr import Expr, Size, substitute, variable
+from nasc.compiler.expr import Expr, Size, divide, multiply, substitute, variable
 from nasc.compiler.ir import Layer, Network, Node, Tensor, Variant
 from nasc.compiler.network import whole_network_of
 from nasc.dsl.diagnostics import DiagnosticError
 
-MAX_TRIES = 200_000
+MAX_TRIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,10 @@ class _Matcher:
         self.a, self.b = a, b
         self.domains = {d.address: d.domain for d in outer.shared}
         self.inner_domains = {d.address: d.domain for d in inner.shared}
-        self.tries = 0
         self.furthest = 0
 
     def run(self) -> Answer:
-        found = self._from(0, 0, {})
+        found = self._search()
         if found is None:
             return Answer(None, "too many ways to match the layers")
         if found:
@@ -94,24 +93,38 @@ class _Matcher:
         place = self.b[min(self.furthest, len(self.b) - 1)]
         return Answer(False, f"`{place.layer.address}` has what no layer left for it can build")
 
-    def _from(self, i: int, j: int, binding: Binding) -> bool | None:
-        """Can layers from j of the inner network be built by layers from i of the outer one?"""
-        self.tries += 1
-        if self.tries > MAX_TRIES:
-            return None
-        self.furthest = max(self.furthest, j)
-        if j == len(self.b):
-            return all(p.droppable for p in self.a[i:])
-        if i == len(self.a):
-            return False
+    def _search(self) -> bool | None:
+        """Can the inner network's layers be built by the outer one's? None where that takes too long to find out.
+
+        Depth first: a state is a layer of each network with the widths bound so far, and is looked at once.
+        """
+        waiting: list[tuple[int, int, Binding]] = [(0, 0, {})]
+        seen: set[tuple[int, int, frozenset[tuple[str, Size]]]] = set()
+        while waiting:
+            i, j, binding = waiting.pop()
+            state = (i, j, frozenset(binding.items()))
+            if state in seen:
+                continue
+            seen.add(state)
+            if len(seen) > MAX_TRIES:
+                return None
+            self.furthest = max(self.furthest, j)
+            if j == len(self.b):
+                if all(p.droppable for p in self.a[i:]):
+                    return True
+            elif i < len(self.a):
+                waiting += self._next(i, j, binding)
+        return False
+
+    def _next(self, i: int, j: int, binding: Binding) -> Iterator[tuple[int, int, Binding]]:
+        """Where to go on, the likeliest last: the outer layer left out, or taken for the inner one."""
         outer, inner = self.a[i], self.b[j]
+        if outer.droppable:
+            yield i + 1, j, binding
         if outer.droppable or not inner.droppable:
             extended = self._layer(outer.layer, inner.layer, binding)
             if extended is not None:
-                found = self._from(i + 1, j + 1, extended)
-                if found is not False:
-                    return found
-        return self._from(i + 1, j, binding) if outer.droppable else False
+                yield i + 1, j + 1, extended
 
     def _layer(self, outer: Layer, inner: Layer, binding: Binding) -> Binding | None:
         """Shared widths bound so that every variant of the inner layer is one of the outer layer."""
@@ -188,9 +201,10 @@ def _unify(x: Size, y: Size, binding: Binding, matcher: _Matcher) -> Binding | N
     """Bind the outer size's decision to the inner size, or check that they agree."""
     if not isinstance(x, Expr):
         return binding if x == y else None
-    for name in x.names:
-        if x == variable(name) and name not in binding:
-            return {**binding, name: y}
+    (name, *others) = x.names
+    factor = substitute(x, {name: 1})
+    if not others and name not in binding and not isinstance(factor, Expr) and x == multiply(factor, variable(name)):
+        return {**binding, name: divide(y, factor)}
     known: dict[str, Size] = {n: s for n, s in binding.items() if n in x.names}
     if set(known) != set(x.names):
         return None

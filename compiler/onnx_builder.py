@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from nasc.compiler.ir import Graph, Tensor
 from nasc.compiler.primitives import PRIMITIVES
-from nasc.compiler.primitives.forms import channels_of
+from nasc.compiler.primitives.forms import sizes_of
 from nasc.compiler.weights import Array
 
 DTYPES: dict[str, tuple[int, Any]] = {
@@ -126,7 +126,5 @@ class GraphBuilder:
         return kept
 
     def _info(self, name: str, tensor: Tensor, batch: int | str) -> onnx.ValueInfoProto:
-        if tensor.ids:
-            return helper.make_tensor_value_info(name, TensorProto.INT64, [batch, *tensor.layout])
-        channels_of(tensor)  # all sizes are known
-        return helper.make_tensor_value_info(name, self.element, [batch, *tensor.layout])
+        shape: list[int | str] = [batch, *sizes_of(tensor)]
+        return helper.make_tensor_value_info(name, TensorProto.INT64 if tensor.ids else self.element, shape)

@@ -56,16 +56,21 @@ class Plan:
     heap: bool
     widths: Widths
     stored: Stored
+    recompute: bool = False
 
     @cached_property
     def weights_step(self) -> Trace:
         """A step that trains the weights, as all do in warm-up, with every candidate there."""
-        return self.trace(self.layers, Trained(True, False, self.element), self.widths)
+        return self.trace(self.layers, self.trained(weights=True), self.widths)
 
     @cached_property
     def architecture_step(self) -> Trace:
         """A step that trains the architecture weights, with every candidate there."""
-        return self.trace(self.layers, Trained(False, True, self.element), self.widths)
+        return self.trace(self.layers, self.trained(weights=False), self.widths)
+
+    def trained(self, *, weights: bool) -> Trained:
+        """What a step that trains the weights, or the architecture weights, computes."""
+        return Trained(weights, not weights, self.element, self.recompute)
 
     def trace(self, layers: Sequence[RelaxedLayer], trained: Trained, widths: Widths) -> Trace:
         """A step over some of the candidates."""
@@ -129,14 +134,16 @@ def plan_of(
     batch: int | None = None,
     element: int = 4,
     heap: bool = True,
+    recompute: bool = False,
 ) -> Plan:
     """The plan of a search over `layers`, which the method relaxed the network to.
 
     `widths` says which widths a Prunode computes at first; `batch` is the method's unless given; `element` is the bytes
-    of a number in the forward pass (2 in mixed precision), `heap`: tensors lie in a CPU's memory.
+    of a number in the forward pass (2 in mixed precision), `heap`: tensors lie in a CPU's memory, `recompute`: the
+    backward pass computes the candidates again.
     """
     there = tuple(layer for layer in layers if not is_nothing(layer))
-    return Plan(network, there, options, batch or options.batch, element, heap, widths, _stored(there))
+    return Plan(network, there, options, batch or options.batch, element, heap, widths, _stored(there), recompute)
 
 
 def state_bytes(optimizer: Optimizer, numbers: int, tensors: int) -> int:

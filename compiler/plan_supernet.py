@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,13 +52,15 @@ class LayerTrace:
 class Trace:
     """A step: its operators, the bytes kept for the backward pass, and its layers in order.
 
-    `passing` are the bytes for an image of each tensor of the forward pass that is not kept.
+    `passing` are the bytes for an image of each tensor of the forward pass that is not kept; `again` the operators that
+    the backward pass runs forward once more.
     """
 
     work: tuple[Work, ...]
     kept: Amount
     layers: tuple[LayerTrace, ...]
     passing: tuple[int, ...]
+    again: tuple[Work, ...] = ()
 
     def peak(self, batch: int) -> int:
         """The most bytes at any time for a batch, weights and their gradients not counted."""
@@ -81,7 +84,8 @@ def trace(network: Network, layers: Sequence[RelaxedLayer], trained: Trained, wi
         if not is_nothing(layer):
             x = runner.layer(layer, x)
     runner.tape.loss(x)
-    return Trace(tuple(runner.tape.work), runner.tape.kept, tuple(runner.layers), runner.tape.passing)
+    tape = runner.tape
+    return Trace(tuple(tape.work), tape.kept, tuple(runner.layers), tape.passing, tuple(tape.again))
 
 
 class _Runner:
@@ -93,7 +97,9 @@ class _Runner:
 
     def layer(self, layer: RelaxedLayer, x: Value) -> Value:
         first, before = len(self.tape.work), self.tape.kept
-        outputs = [self.candidate(candidate, x) for candidate in layer.candidates]
+        self.tape.passing_again = Amount()
+        recompute = self.tape.trained.recompute and not layer.fixed
+        outputs = [self.candidate(candidate, x, recompute) for candidate in layer.candidates]
         output = outputs[0]
         if not layer.fixed:
             self.tape.work += [Work("layer")] * len(outputs)
@@ -102,7 +108,7 @@ class _Runner:
         passing = self._passing(len(outputs), output.elements, self.tape.work[first:])
         kept = self.tape.kept
         own = Amount(kept.image - before.image, kept.fixed - before.fixed)
-        peak = kept + Amount(passing * self.tape.trained.element)
+        peak = kept + Amount(passing * self.tape.trained.element) + self.tape.passing_again
         self.layers.append(LayerTrace(layer.address, own, peak))
         return output
 
@@ -112,11 +118,11 @@ class _Runner:
         mixing = (results + (2 * count if count > 2 else count) + 1) * output if count > 1 else 0
         return max([mixing, *(count * output * (count > 1) + work.moved.image for work in done)])
 
-    def candidate(self, candidate: Candidate, x: Value) -> Value:
-        if candidate.elastic is None:
-            return self._graph(candidate.graph, x)
-        widths = self.widths(candidate)
-        outputs = self._elastic(candidate, widths, x)
+    def candidate(self, candidate: Candidate, x: Value, recompute: bool = False) -> Value:
+        with self.tape.recomputing(x) if recompute else nullcontext():
+            if candidate.elastic is None:
+                return self._graph(candidate.graph, x)
+            outputs = self._elastic(candidate, self.widths(candidate), x)
         if len(outputs) == 1:
             return outputs[0]
         self.tape.work.append(Work("prunode"))

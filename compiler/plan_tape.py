@@ -5,7 +5,8 @@ Sizes grow with the batch in a known way, so they are written as so much for eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,11 +53,15 @@ class Amount:
 
 @dataclass(frozen=True)
 class Trained:
-    """Which gradients a step computes, and the bytes of a number in its forward pass."""
+    """Which gradients a step computes, and the bytes of a number in its forward pass.
+
+    `recompute`: the backward pass computes the candidates again (`--checkpoint-activations`).
+    """
 
     weights: bool = True
     architecture: bool = True
     element: int = 4
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,16 +93,22 @@ class Tape:
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
         self.work: list[Work] = []
+        self.again: list[Work] = []
+        """Operators whose forward pass is run once more."""
+        self.passing_again = Amount()
+        """The most that was kept within a `recomputing`, since this was last cleared: it is there for as long again."""
         self.further = Amount()
         """Kept beside whole tensors: statistics, indices, weights cast to the precision computed in."""
         self._sizes: list[int] = []
         self._kept: set[int] = set()
+        self._repeated: set[int] = set()
         self._image = 0
 
     @property
     def passing(self) -> tuple[int, ...]:
-        """The bytes for an image of each tensor that is not kept."""
-        return tuple(size for memory, size in enumerate(self._sizes) if memory not in self._kept)
+        """The bytes for an image of each tensor that is not kept, nor computed again."""
+        gone = self._kept | self._repeated
+        return tuple(size for memory, size in enumerate(self._sizes) if memory not in gone)
 
     @property
     def kept(self) -> Amount:
@@ -114,6 +125,20 @@ class Tape:
         if value.memory not in self._kept:
             self._kept.add(value.memory)
             self._image += self._sizes[value.memory]
+
+    @contextmanager
+    def recomputing(self, x: Value) -> Iterator[None]:
+        """What is done within is done again in the backward pass: of what it keeps, only the input `x` stays."""
+        before, kept, image, further = len(self.work), set(self._kept), self._image, self.further
+        first = len(self._sizes)
+        yield
+        own = Amount(self._image - image + self.further.image - further.image, self.further.fixed - further.fixed)
+        self._kept, self._image, self.further = kept, image, further
+        if own != Amount():
+            self.keep(x)
+            self.again += self.work[before:]
+            self._repeated.update(range(first, len(self._sizes)))
+            self.passing_again = max(self.passing_again, own, key=lambda amount: amount.image)
 
     def run(self, node: Node, shapes: Sequence[Tensor], operands: Sequence[Value], sliced: bool = False) -> Value:
         """Apply one operator; `sliced`: its weights are cut out of larger ones."""

@@ -287,13 +287,14 @@ class Substitution:
         text = self.found(address) or self.found(dotted(address, "of"))
         for candidate, home in zip(choice.candidates, homes, strict=True):
             if alone or source_text(candidate) == text:
-                step = self._candidate(candidate, home).steps[0]
+                taken = self._candidate(candidate, home)
+                step = taken.steps[0]
                 if len(candidate.steps) == 1 and step.width is None and isinstance(step.operator, syntax.Call):
                     call = step.operator
                     if call.braced:
                         return call
                     return syntax.Reference(parts=(call.name,), span=call.span)
-                return replace(choice, candidates=(self._candidate(candidate, home),))
+                return replace(choice, candidates=(taken,))
         return choice
 
     def _candidate(self, candidate: syntax.Candidate, home: str) -> syntax.Candidate:

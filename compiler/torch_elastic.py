@@ -160,7 +160,11 @@ class _ElasticForward:
     def _reader(self, hidden: str) -> Step | None:
         """The convolution, not in groups, that is all that reads the hidden channels and is not cut itself."""
         readers = [step for step in self.cut.rest if hidden in step.operands]
-        if self.cut.elastic.unit != 1 or len(readers) != 1 or [call.function for call in readers[0].calls] != [PREFIXED["nn.Conv2d"]]:
+        if (
+            self.cut.elastic.unit != 1
+            or len(readers) != 1
+            or [call.function for call in readers[0].calls] != [PREFIXED["nn.Conv2d"]]
+        ):
             return None
         node = self.cut.nodes[readers[0].owners[0]]
         whole = node.attributes["groups"] == 1 and node.name not in self.cut.elastic.channels

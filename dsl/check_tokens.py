@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_BRACKETS = 64
 MAXIMUM_DIGITS = 100
-MAXIMUM_TOKENS = 20_000
+MAXIMUM_TOKENS = 15_000
 MAXIMUM_LONG_NUMBERS = 5  # that are worth an error each
 
 NUMBERS = frozenset({"INT", "DECIMAL"})
@@ -25,13 +25,15 @@ _COMMENT = re.compile(r"//[^\n]*")
 
 
 def is_sound(tokens: Sequence[Token], source: Source, diagnostics: Diagnostics) -> bool:
-    """Record too many tokens, brackets too deep and numbers too long; say whether the parser may go on."""
+    """Record brackets too deep, numbers too long and too many tokens; say whether the parser may go on."""
+    if not (_check_depth(tokens, source, diagnostics) and _check_numbers(tokens, source, diagnostics)):
+        return False
     if len(tokens) > MAXIMUM_TOKENS:
         diagnostics.add(
             "E0204", f"the text has more than {MAXIMUM_TOKENS} words and signs", span_of(tokens[-1], source)
         )
         return False
-    return _check_depth(tokens, source, diagnostics) and _check_numbers(tokens, source, diagnostics)
+    return True
 
 
 def _check_depth(tokens: Sequence[Token], source: Source, diagnostics: Diagnostics) -> bool:

@@ -96,7 +96,7 @@ FILES = {
     ),
     "E0204": CodeInfo(
         "a file is too large",
-        "A file may have 1 MiB and 20000 words and signs; the largest one known has 8 KiB. The limit keeps a wrong or "
+        "A file may have 1 MiB and 15000 words and signs; the largest one known has 8 KiB. The limit keeps a wrong or "
         "hostile file from using up the machine.",
         "Check that it is the right file; divide it by `import` if it is.",
     ),
@@ -145,6 +145,9 @@ FILES = {
         "Put the second one into a file of its own; both can import the blocks they share.",
         "space a { }\nspace b { }\n",
     ),
+}
+
+IMPORTED = {
     "E0220": CodeInfo(
         "a block string that cannot be imported",
         "`nasc import` reads block strings as timm has them, such as `ir_r2_k3_s2_e6_c24_se0.25`: a type of block, "
@@ -154,7 +157,7 @@ FILES = {
     ),
 }
 
-CODES: dict[str, CodeInfo] = {**SYNTAX, **FILES, **MEANING}
+CODES: dict[str, CodeInfo] = {**SYNTAX, **FILES, **IMPORTED, **MEANING}
 
 
 def as_markdown() -> str:

@@ -73,6 +73,11 @@ class Diagnostic:
     labels: tuple[Label, ...] = ()
     help: str | None = None
 
+    def __post_init__(self) -> None:
+        """A message that repeats an endless name is cut, to stay readable."""
+        if len(self.message) > LONGEST_MESSAGE:
+            object.__setattr__(self, "message", f"{self.message[: LONGEST_MESSAGE - 3]}...")
+
     @property
     def severity(self) -> str:
         return "warning" if self.code.startswith("W") else "error"
@@ -107,7 +112,7 @@ class Diagnostics:
         if self._counted != len(self.found):
             self._places = {(d.code, d.span) for d in self.found}
         if (code, span) not in self._places:
-            self.found.append(Diagnostic(code, _clipped(message), span, note, tuple(labels), help))
+            self.found.append(Diagnostic(code, message, span, note, tuple(labels), help))
             self._places.add((code, span))
         self._counted = len(self.found)
 
@@ -119,11 +124,6 @@ class Diagnostics:
         """Raise `DiagnosticError` where there is any error."""
         if self.errors:
             raise DiagnosticError(self.found)
-
-
-def _clipped(message: str) -> str:
-    """A message that repeats an endless name stays readable."""
-    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

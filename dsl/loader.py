@@ -46,7 +46,9 @@ def load(
 ) -> Module:
     """Load a file, or `text` under the file's name. `primitives` are the names that no block may take.
 
-    `unsaved` are the texts that stand for imported files, by resolved path: those open in an editor. Never raises for anything a file says: a file that cannot be read or understood gives diagnostics.
+    `unsaved` are the texts that stand for imported files, by resolved path: those open in an editor.
+
+    Never raises for anything a file says: a file that cannot be read or understood gives diagnostics.
     """
     diagnostics = Diagnostics()
     file, found = parse_file(path) if text is None else parse(text, str(path))

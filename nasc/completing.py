@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
+from click import Context, Parameter
 from click.shell_completion import CompletionItem
-
-Context, Parameter = click.Context, click.Parameter
 
 
 def nas_files(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem[str]]:

@@ -88,7 +88,7 @@ def _cnn(s: Starter) -> Lines:
 
 def _stages(s: Starter, block: Callable[[int], tuple[str, str]], remark: str) -> Lines:
     """A stem, then stages of three layers that halve the sides."""
-    side, large = s.size, s.size >= 64
+    side, large = s.size, s.size >= 48
     yield f"stage stem conv {{ kernel 3{'  stride 2' if large else ''} }} -> {WIDTHS[0]}", "always there"
     side = side // 2 if large else side
     name, parameters = block(WIDTHS[0])

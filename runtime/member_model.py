@@ -12,6 +12,7 @@ from nasc.compiler.count import count_members
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
+from nasc.compiler.primitives.forms import sizes_of
 from nasc.dsl.diagnostics import NascError
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def load_model(file: Path, drop_path: float = 0.0) -> Loaded:
     kind, sizes = network.output
     if kind not in ("classes", "tokens") or network.input.ids != (kind == "tokens"):
         raise NascError(f"{file} gives {kind}: only classifiers of images and language models can be trained yet")
-    shape = tuple(int(str(size)) for size in network.input.layout)
-    return Loaded(module_of(network, drop_path), network, shape, int(sizes[0]))
+    return Loaded(module_of(network, drop_path), network, sizes_of(network.input), int(sizes[0]))
 
 
 def module_of(network: Network, drop_path: float = 0.0) -> nn.Module:

@@ -17,7 +17,7 @@ from nasc.compiler.methods.relax import Candidate
 from nasc.compiler.methods.values import Optimizer
 from nasc.compiler.plan import Plan, most_alive, reduced
 from nasc.compiler.plan_supernet import Trace, Widths
-from nasc.compiler.plan_tape import Kind, Trained, Work
+from nasc.compiler.plan_tape import Kind, Work
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.user_cache import cache_folder
 
@@ -25,6 +25,9 @@ SCHEMA: Literal["nasc.ceilings/1"] = "nasc.ceilings/1"
 SIZES = (1 << 19, 1 << 24)
 """An operator that moves more numbers than this goes slower: they leave the caches, then each tensor gets fresh memory
 from the system."""
+
+FORWARD_PART = 1 / 3
+"""What a forward pass is of forward and backward pass together, about: the latter computes two gradients."""
 
 Coefficients = tuple[float, float, float, float, float]
 
@@ -96,12 +99,14 @@ def features(work: Work, batch: int) -> Coefficients:
 
 
 def trace_seconds(trace: Trace, batch: int, ceilings: Ceilings) -> float:
-    """Forward and backward pass of a step."""
-    total = 0.0
-    for work in trace.work:
-        coefficients = (ceilings.full if work.weights else ceilings.frozen)[work.kind]
-        total += sum(a * b for a, b in zip(coefficients, features(work, batch), strict=True))
-    return total
+    """Forward and backward pass of a step, and what of the forward pass is computed once more."""
+    passes = sum(_work_seconds(work, batch, ceilings) for work in trace.work)
+    return passes + FORWARD_PART * sum(_work_seconds(work, batch, ceilings) for work in trace.again)
+
+
+def _work_seconds(work: Work, batch: int, ceilings: Ceilings) -> float:
+    coefficients = (ceilings.full if work.weights else ceilings.frozen)[work.kind]
+    return sum(a * b for a, b in zip(coefficients, features(work, batch), strict=True))
 
 
 def update_seconds(optimizer: Optimizer, tensors: int, numbers: int, ceilings: Ceilings) -> float:
@@ -193,9 +198,7 @@ def _two_largest(candidate: Candidate) -> tuple[int, ...]:
 def _variant(plan: Plan, ceilings: Ceilings, alive: int | None, dearest: bool, widths: Widths) -> Steps:
     most = max(len(layer.candidates) for layer in plan.layers) if alive is None else alive
     layers = reduced(plan.layers, most, dearest)
-    weights, architecture = (
-        plan.trace(layers, Trained(kind, not kind, plan.element), widths) for kind in (True, False)
-    )
+    weights, architecture = (plan.trace(layers, plan.trained(weights=kind), widths) for kind in (True, False))
     share = sum(len(layer.candidates) for layer in layers) / sum(len(layer.candidates) for layer in plan.layers)
     return _steps(plan, ceilings, weights, architecture, share)
 

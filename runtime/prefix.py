@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasc.compiler.primitives.sequence import INITIAL_STD
+
 
 class PrefixConv2d(nn.Conv2d):
     """Convolution of the first channels: as many inputs as come in, and the first `width` outputs (all by default).
@@ -190,13 +192,17 @@ def keep_statistics(block: nn.Module, kept: bool) -> Iterator[None]:
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Start a network's weights: He et al. (2015), fan out, for convolutions; N(0, 0.01) for linear layers."""
+    """Start a network's weights: He et al. (2015), fan out, for convolutions; N(0, 0.01) for linear layers; N(0, 0.02)
+    for embeddings."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.weight[0, 0].numel() * module.out_channels / module.groups
             nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, INITIAL_STD, generator=generator)
+            continue
         else:
             continue
         if module.bias is not None:

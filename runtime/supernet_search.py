@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nasc.compiler.expr import Rational
@@ -24,7 +25,7 @@ from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import BATCHES, recalibrate
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import SearchRun, run_epochs
-from nasc.runtime.seeds import derived_generator
+from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
 from nasc.runtime.table import LatencyTable
 from nasc.runtime.targets import latencies_found, target_costs
@@ -47,7 +48,10 @@ def search_supernet(context: Context, method: MixtureType) -> Outcome:
         context.progress.line(word)
     if job.supernet is None:
         raise NascError("search.py names no SuperNet", help="compile the space again")
-    supernet = job.supernet()
+    with torch.random.fork_rng(devices=[]):
+        # What `initialise` leaves as it is made: learned positions and tokens.
+        torch.manual_seed(derive_seed(options.seed, "make"))
+        supernet = job.supernet()
     initialise(supernet, derived_generator(options.seed, "initialise"))
     mixture = method(supernet, layers, costs, options)
     supernet.to(context.device)

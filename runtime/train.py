@@ -125,9 +125,10 @@ class _Run:
         options = self.options
         if options.teacher is None:
             return None
-        if len(self.data.input_shape) == 1:
+        if len(self.data.input_shape) != 3:
             raise NascError("a teacher looks at images, and the network reads text", help="leave --teacher out")
-        shape = (min(options.batch, size(self.data.train)), *self.data.input_shape)
+        channels, height, width = self.data.input_shape
+        shape = (min(options.batch, size(self.data.train)), channels, height, width)
         return load_teacher(Path(options.teacher), shape, self.data.classes, self.device, torch.get_num_threads())
 
     def batches(self, epoch: int) -> Batches:

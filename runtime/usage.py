@@ -47,7 +47,8 @@ def usage_files(data: DataSplits, network: str, weights: str) -> dict[str, bytes
 def _settings(data: DataSplits, weights: str) -> dict[str, Any]:
     """Sizes are height and width; `resize` is what the picture is resized to, of which `size` in the middle is seen."""
     assert data.look is not None
-    size = data.input_shape[1:]
+    _, height, width = data.input_shape
+    size = (height, width)
     return {
         "format": FORMAT,
         "weights": weights,

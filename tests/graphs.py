@@ -16,6 +16,7 @@ from nasc.compiler.expr import Size
 from nasc.compiler.ir import Graph, Layer, Network, Node, Stage, Tensor, Variant
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.base import Use
+from nasc.compiler.primitives.forms import sizes_of
 
 torch.set_num_threads(1)
 Array = NDArray[Any]
@@ -48,7 +49,7 @@ def ids(tokens: int) -> Tensor:
 
 def drawn(shape: Tensor, rng: np.random.Generator, batch: int = 1, scale: float = 1.0) -> Array:
     """Normal values, or token numbers, for an input of this shape."""
-    size = (batch, *(int(str(n)) for n in shape.layout))
+    size = (batch, *sizes_of(shape))
     return rng.integers(0, VOCABULARY, size) if shape.ids else rng.normal(0, scale, size).astype(np.float32)
 
 

@@ -176,6 +176,41 @@ def efficientnet_v2_s() -> nn.Module:
     return nn.Sequential(*layers, *classifier(256, 1280, nn.SiLU, eps))
 
 
+class Universal(nn.Module):
+    """MobileNetV4's block: depthwise convolutions of kernels `start` and `mid` (0 is none) around the expansion."""
+
+    def __init__(self, c_in: int, c_out: int, start: int, mid: int, s: int, hidden: int) -> None:
+        super().__init__()
+        parts: list[nn.Module] = []
+        if start:
+            parts.append(conv(c_in, c_in, start, 1 if mid else s, groups=c_in))
+        parts.append(conv(c_in, hidden, 1, 1, nn.ReLU))
+        if mid:
+            parts.append(conv(hidden, hidden, mid, s, nn.ReLU, groups=hidden))
+        self.body = nn.Sequential(*parts, conv(hidden, c_out, 1))
+        self.add = s == 1 and c_in == c_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.body(x)
+        return x + y if self.add else y
+
+
+def mobilenet_v4_small() -> nn.Module:
+    """Qin et al. 2024, the table of MNv4-Conv-S: kernels before and after the expansion, expansion, output, stride."""
+    rows = (
+        (5, 5, 3, 96, 2), (0, 3, 2, 96, 1), (0, 3, 2, 96, 1), (0, 3, 2, 96, 1), (0, 3, 2, 96, 1), (3, 0, 4, 96, 1),
+        (3, 3, 6, 128, 2), (5, 5, 4, 128, 1), (0, 5, 4, 128, 1), (0, 5, 3, 128, 1), *((0, 3, 4, 128, 1),) * 2,
+    )  # fmt: skip
+    plain = ((3, 32, 3, 2), (32, 32, 3, 2), (32, 32, 1, 1), (32, 96, 3, 2), (96, 64, 1, 1))
+    layers: list[nn.Module] = [conv(a, b, k, s, nn.ReLU) for a, b, k, s in plain]
+    c = 64
+    for start, mid, e, out, s in rows:
+        layers.append(Universal(c, out, start, mid, s, e * c))
+        c = out
+    top = [conv(c, 960, 1, 1, nn.ReLU), nn.AdaptiveAvgPool2d(1), conv(960, 1280, 1, 1, nn.ReLU)]
+    return nn.Sequential(*layers, *top, nn.Flatten(), nn.Linear(1280, 1000))
+
+
 class Residual(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -328,6 +363,7 @@ REFERENCES: dict[str, tuple[str, Callable[[], nn.Module]]] = {
         lambda: transformers("MobileNetV2", tf_padding=False, layer_norm_eps=1e-5),
     ),
     "mobilenet_v3_large": ("the paper's Table 1", mobilenet_v3_large),
+    "mobilenet_v4_small": ("the paper's table of MNv4-Conv-S", mobilenet_v4_small),
     "regnetx_032": ("transformers `RegNet`", lambda: regnet("x", 48, [2, 6, 15, 2], [96, 192, 432, 1008])),
     "regnety_008": ("transformers `RegNet`", lambda: regnet("y", 16, [1, 3, 8, 2], [64, 128, 320, 768])),
     "resnet18": (

@@ -175,7 +175,8 @@ class _Cut:
             count = _number(min(int(count.value), LAYERS), count)
         elif isinstance(count, syntax.Range):
             count = _range(count, 1, LAYERS) if self.stays() else _number(LAYERS, count)
-        made: syntax.Stage = _parts(replace(stage, count=None, rows=rows), self.node)
+        kept = tuple(p for p in stage.properties if p.name != "skip")  # brute force drops layers of whole spaces only
+        made: syntax.Stage = _parts(replace(stage, count=None, rows=rows, properties=kept), self.node)
         return replace(made, count=count)
 
     def sample(self, options: tuple[Any, ...]) -> tuple[Any, ...]:

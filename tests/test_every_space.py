@@ -44,6 +44,12 @@ from tests.test_networks import macs, parameters, weighted_calls
 torch.set_num_threads(1)
 FILES = sorted([*(ROOT / "spaces").glob("*.nas"), *NETWORKS])
 LONG = int(os.environ.get("NASC_EVERY_SPACE", "0"))
+EXPORTED = [
+    path
+    for path in [*SPACES, *NETWORKS]
+    if LONG or path.stem in ("detection", "digits", "netadapt_v2_fastdepth", "resnet18", "tiny_gpt", "regnet")
+]
+"""Exporting them all takes more than a minute."""
 SIDES = (32, 64, 96)
 """Sides of images that are tried in place of a network's own, where its values are compared."""
 
@@ -146,6 +152,19 @@ def test_pytorch_and_onnx_runtime_compute_the_same(path: Path) -> None:
             scale = float(mine.abs().max())
             assert mine.shape == other.shape and scale > 0
             assert float((mine - other).abs().max()) <= 1e-4 * scale
+
+
+@pytest.mark.parametrize("path", EXPORTED, ids=lambda p: p.stem)
+def test_torch_s_own_exporter_takes_the_code(path: Path) -> None:
+    for text in texts(path):
+        network = network_of(smaller(text))
+        module, x = instance(network), example(concrete(network))
+        exported = torch.export.export(module, (x,)).module()
+        with torch.no_grad():
+            ours, theirs = module(x), exported(x)
+        assert type(ours) is type(theirs)
+        for mine, other in zip(several(ours), several(theirs), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
 def instance(network: Network) -> nn.Module:

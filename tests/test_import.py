@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from nasc.cli import main
 from nasc.compiler.cost import cost_of
 from nasc.compiler.import_blocks import KINDS, decode
-from nasc.compiler.import_network import FAMILIES, Family, Options, imported, rounded
 from nasc.compiler.import_strings import Written, read_stages
 from nasc.compiler.network import network_of
 from nasc.dsl.diagnostics import DiagnosticError, Source, Span
 from nasc.dsl.format import format_text
+from nasc.import_network import FAMILIES, Family, Options, imported, rounded
 from tests.spaces import ROOT, space_of
 
 EFFICIENTNET = """\

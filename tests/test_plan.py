@@ -113,6 +113,31 @@ def test_kept_bytes_are_what_autograd_keeps(name: str, method: str) -> None:
         assert predicted == pytest.approx(measured, rel=0.002)
 
 
+@pytest.mark.parametrize("name", ["digits", "fashion"])
+def test_recomputing_keeps_what_autograd_keeps_then(name: str) -> None:
+    found, network = plan(name), supernet(name, "prunet", "cpu")
+    layers = [module for module in network.modules() if isinstance(module, StochasticLayer)]
+    shape = (BATCH, found.network.input.channels, *found.network.input.spatial)
+    for trained in TRAINED[:2]:
+        let_train(network, trained)
+        for layer in layers:
+            layer.recompute = True
+        measured = kept_bytes(network, torch.zeros(shape))  # type: ignore[arg-type]
+        for layer in layers:
+            layer.recompute = False
+        traced = trace(found.network, found.layers, replace(trained, recompute=True))
+        assert traced.kept.at(BATCH) == pytest.approx(measured, rel=0.01)
+        without = trace(found.network, found.layers, trained)
+        assert traced.kept.at(BATCH) < 0.5 * without.kept.at(BATCH) and traced.peak(BATCH) < without.peak(BATCH)
+        assert traced.work == without.work and set(traced.again) <= set(traced.work)
+
+
+def test_recomputing_saves_memory_for_time() -> None:
+    """Exercises: command plan."""
+    saving, plainly = (make_plan(ROOT / "spaces" / "digits.nas", "prunet", recompute=r) for r in (True, False))
+    assert saving.peak() < plainly.peak() and saving.macs == plainly.macs
+
+
 def test_a_shape_without_numbers_keeps_what_real_tensors_do() -> None:
     for trained in TRAINED:
         kept = []

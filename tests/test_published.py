@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from docs import networks
+from nasc.compiler.compile import compile_file
+from nasc.compiler.contains import contains
+from nasc.compiler.identifiers import class_name
 from tests.published import compare, cost
 from tests.references import REFERENCES, WHOLE
+from tests.searches import module_at
+from tests.spaces import ROOT, space_of
 
 torch.set_num_threads(1)
 # Relative to the largest output, in float32: what the order of summation makes is below 1e-6.
@@ -26,6 +32,7 @@ PUBLIC = {
     "mnasnet_a1": 3_887_038,
     "mnasnet_b1": 4_383_312,
     "mobilenet_v2": 3_504_872,
+    "mobilenet_v4_small": 3_774_024,
     "resnet18": 11_689_512,
     "resnet50": 25_557_032,
     "vit_b16": 86_567_656,
@@ -75,3 +82,20 @@ def test_the_page_is_up_to_date() -> None:
     assert expected == TEXT, "run .venv/bin/python -m docs.networks"
     for name, (largest, difference) in measured.items():
         assert float(difference) <= TOLERANCE * float(largest), name
+
+
+@pytest.mark.parametrize(
+    ("space", "member"),
+    [("convnext", "convnext_tiny"), ("efficientnet_v2", "efficientnet_v2_s"), ("regnet", "regnety_008")],
+)
+def test_a_space_around_a_network_holds_it_and_trains(space: str, member: str, tmp_path: Path) -> None:
+    """Exercises: compiled convnext, compiled efficientnet_v2, compiled regnet."""
+    whole = ROOT / "spaces" / f"{space}.nas"
+    text = (ROOT / "spaces" / "networks" / f"{member}.nas").read_text(encoding="utf-8")
+    assert contains(space_of(whole), space_of(text.replace("3 x 384 x 384", "3 x 224 x 224"))).yes
+    compile_file(whole, tmp_path)
+    module = getattr(module_at(tmp_path / "supernet.py"), class_name(space, ()))()
+    module(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    # A layer with one candidate has no probabilities to learn.
+    missing = [name for name, weight in module.named_parameters() if weight.grad is None]
+    assert all(name.endswith("theta") for name in missing)

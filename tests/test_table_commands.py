@@ -600,6 +600,7 @@ def test_tables_from_the_command_line(tmp_path: Path) -> None:
     assert (shown["blocks"], shown["estimates"], shown["calibration"]) == (1, 1, {"bias": 0.02})
     assert (shown["oldest"][11:13], shown["newest"][11:13]) == ("01", "03")
     said = run("show", table).stdout
+    assert max(map(len, said.splitlines())) <= 80 and "cannot be read" in said  # nobody's calibration
     assert "1 crash, 2 ok; blocks: 1" in said and "pretend 1 on pretended, fp32, batch 1, 1 thread" in said
 
     lines = run("export", table).stdout

@@ -217,3 +217,18 @@ def test_a_teacher_of_images_is_refused(corpus: Path) -> None:
     arguments = ["train", str(corpus / "tiny.nas"), "--data", f"text:{corpus / 'a.txt'}", "--out", str(corpus / "out")]
     done = CliRunner().invoke(main, [*arguments, "--teacher", "some.onnx"])
     assert done.exit_code == 1 and "a teacher looks at images" in done.stderr
+
+
+def test_a_search_on_text_starts_from_its_seed_alone(corpus: Path) -> None:
+    """Two searches of one epoch, positions and embeddings included, whatever was drawn before."""
+    (corpus / "space.nas").write_text(TINY.replace("network", "space").replace("expand 2", "hidden {16, 32}"))
+    (corpus / "space.nas").write_text((corpus / "space.nas").read_text() + "\nsearch fbnet { epochs 1  warmup 0 }\n")
+    run("compile", str(corpus / "space.nas"), "--out", str(corpus / "built"))
+    found = []
+    for name in ("one", "other"):
+        torch.rand(len(name))
+        given = ["--data", f"text:{corpus / 'a.txt'}", "--cost", "macs", "--batch", "16", "--out", str(corpus / name)]
+        run("search", str(corpus / "built"), *given)
+        found.append((corpus / name / "best.safetensors").read_bytes())
+    assert found[0] == found[1]
+    assert run("count", str(corpus / "one" / "best.nas")) == "1\n"

@@ -143,6 +143,12 @@ def elements_of(tensor: Tensor) -> int:
     return channels_of(tensor) * tensor.positions
 
 
+def sizes_of(tensor: Tensor) -> tuple[int, ...]:
+    """The layout of a tensor whose sizes are known. Raises `TypeError` where its channels are still open."""
+    channels_of(tensor)
+    return tuple(size for size in tensor.layout if isinstance(size, int))
+
+
 def axis_of(tensor: Tensor) -> int:
     """The axis of a tensor's channels, its batch being axis 0."""
     return 1 if tensor.tokens is None else 2

@@ -42,7 +42,7 @@ def attend(
 ) -> torch.Tensor:
     """Attention of channels / head_width heads; all tensors are batch x tokens x channels."""
     # batch x heads x tokens x head_width
-    q, k, v = (x.unflatten(2, (-1, head_width)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.reshape(*x.shape[:2], -1, head_width).transpose(1, 2) for x in (q, k, v))
     y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
     return y.transpose(1, 2).flatten(2)
 '''

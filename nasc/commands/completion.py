@@ -12,18 +12,17 @@ from nasc.commands.common import example
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command(
-    epilog=example(
-        "nasc completion bash > ~/.local/share/bash-completion/completions/nasc",
-        "nasc completion fish > ~/.config/fish/completions/nasc.fish",
-        "echo 'eval \"$(nasc completion zsh)\"' >> ~/.zshrc",
-    )
-)
+@click.command(epilog=example("nasc completion bash", "nasc completion fish"))
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 def command(shell: str | None) -> None:
     """Print what SHELL needs to complete commands, options, .nas files, engines, methods, codes and blocks.
 
-    Without SHELL it is the one that runs, by the variable SHELL. The examples install it for new shells.
+    Without SHELL it is the one that runs, by the variable SHELL. New shells complete after one of
+
+    \b
+    nasc completion bash > ~/.local/share/bash-completion/completions/nasc
+    nasc completion fish > ~/.config/fish/completions/nasc.fish
+    echo 'eval "$(nasc completion zsh)"' >> ~/.zshrc
     """
     from click.shell_completion import get_completion_class
 

@@ -72,7 +72,7 @@ def command(
     several block strings has blanks or commas between them. A family sets what the strings leave open; the
     options after --dropout change it. Nothing that a file holds is run.
     """
-    from nasc.compiler.import_network import Options, imported
+    from nasc.import_network import Options, imported
 
     label, stages_read = _stages(stages)
     name = _name(name, label)
@@ -118,7 +118,7 @@ def _name(name: str | None, file: Path | None) -> str:
 
 
 def _family(family: str, **changed: Any) -> Any:
-    from nasc.compiler import import_network
+    from nasc import import_network
 
     given = {key: value for key, value in changed.items() if value is not None}
     if "bn_eps" in given:

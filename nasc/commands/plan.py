@@ -42,6 +42,7 @@ _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 @click.option(
     "--amp", type=click.Choice(["auto", "on", "off"]), default="auto", help="Mixed precision; auto: on a GPU."
 )
+@click.option("--checkpoint-activations", is_flag=True, help="The search will be given this option, to save memory.")
 @click.option("--calibrate", is_flag=True, help="First measure the device, for a minute or less, and remember it.")
 @set_option
 @format_option
@@ -53,6 +54,7 @@ def command(
     device: str,
     memory: str | None,
     amp: str,
+    checkpoint_activations: bool,
     calibrate: bool,
     sets: tuple[str, ...],
     form: str,
@@ -68,7 +70,7 @@ def command(
         if not calibrate:
             raise click.UsageError("Missing argument 'FILE'.")
         return
-    plan = make_plan(file, method, batch, sets, device, amp)
+    plan = make_plan(file, method, batch, sets, device, amp, checkpoint_activations)
     found = _found(plan, device, ceilings, limit, _images(data))
     if form == "json":
         print_json(found)
@@ -98,6 +100,7 @@ def make_plan(
     sets: tuple[str, ...] = (),
     device: str = "cpu",
     amp: str = "auto",
+    recompute: bool = False,
 ) -> Plan:
     """The plan of a search of a file with the masks that it starts with; see `nasc.compiler.plan.plan_of`.
 
@@ -133,7 +136,7 @@ def make_plan(
         masks = Masks(candidate.widths, MaskSettings(options.small, options.large))
         return masks.small, masks.large
 
-    return plan_of(network, layers, options, first_masks, batch, element, heap=cpu)
+    return plan_of(network, layers, options, first_masks, batch, element, heap=cpu, recompute=recompute)
 
 
 def _images(data: str | None) -> int | None:

@@ -24,7 +24,9 @@ fraction = click.FloatRange(0, 1, min_open=True)
     )
 )
 @file_argument
-@click.option("--data", required=True, help="digits, fashion, synthetic, a folder, package.module:function, or text:FILE.")
+@click.option(
+    "--data", required=True, help="digits, fashion, synthetic, a folder, package.module:function, or text:FILE."
+)
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: 10]")
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step.  [default: 128]")

@@ -91,7 +91,7 @@ def _removed(version: Version, start: int, end: int) -> tuple[int, int] | None:
     text = version.text
     for node in walk(version.module.file):
         named = isinstance(node, syntax.Property | syntax.Block) and node.name_span.start == start
-        if named and not node.span.end == end:
+        if named and node.span.end != end:
             start, end = node.span.start, node.span.end
     before = text.rfind("\n", 0, start) + 1
     after = text.find("\n", end)

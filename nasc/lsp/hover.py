@@ -32,11 +32,11 @@ def hover(document: Document, position: Position) -> Hover | None:
     if place is not None:
         told = _about(document, version, place)
         parts += [told] if told else []
-        shown = version.lines.range(place.start, place.end)
+        span: tuple[int, int] | None = (place.start, place.end)
     else:
-        told, token = _about_word(document, version, offset)
+        told, span = _about_word(document, version, offset)
         parts += [told] if told else []
-        shown = version.lines.range(*token) if token else None
+    shown = version.lines.range(*span) if span is not None else None
     return Hover(MarkupContent(MarkupKind.Markdown, "\n\n---\n\n".join(parts)), shown) if parts else None
 
 

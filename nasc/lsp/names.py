@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lark import Token
 
@@ -31,7 +32,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A name's place. A value given to a stage may go to parameters of several blocks: then there are several symbols."""
+    """A name's place. A value that goes to parameters of several blocks has several symbols."""
 
     start: int
     end: int
@@ -65,7 +66,7 @@ class Words:
     def after(self, span: Span, kind: str) -> Token | None:
         """The name behind the first token of this kind; None where there is none."""
         found = self.within(span)
-        return next((b for a, b in zip(found, found[1:], strict=False) if a.type == kind), None)
+        return next((b for a, b in pairwise(found) if a.type == kind), None)
 
     def first(self, span: Span, kind: str = "NAME") -> Token | None:
         return next((t for t in self.within(span) if t.type == kind), None)

@@ -101,7 +101,7 @@ class NasServer(LanguageServer):
 
     def shutdown(self) -> None:
         self.checker.shutdown(wait=False, cancel_futures=True)
-        super().shutdown()
+        super().shutdown()  # type: ignore[no-untyped-call]
 
 
 def _normalised(text: str) -> str:

@@ -88,8 +88,8 @@ WORDS = {**FILE_ITEMS, **SPACE_ITEMS, **KINDS, **MORE}
 def default_text(block: syntax.Block | None, operator: str, name: str) -> str | None:
     """The default of a parameter as it is written; None for one without."""
     if block is not None:
-        default = next((p.default for p in block.parameters if p.name == name), None)
-        return None if default is None else " ".join(_source(default).split())
+        written = next((p.default for p in block.parameters if p.name == name), None)
+        return None if written is None else " ".join(_source(written).split())
     default = PRIMITIVES[operator].parameters.get(name, REQUIRED) if operator in PRIMITIVES else REQUIRED
     if default is REQUIRED:
         return None

@@ -11,6 +11,7 @@ from nasc.compiler.fold import without_norms
 from nasc.compiler.ir import Graph, Node
 from nasc.compiler.ir import Tensor as Shape
 from nasc.compiler.lower_block import CLASS, block_source, state_prefix
+from nasc.compiler.primitives.forms import sizes_of
 from nasc.compiler.structure import used_inputs
 from nasc.compiler.weights import graph_state, noise
 from nasc.runtime.member_model import imported
@@ -38,7 +39,7 @@ def block_inputs(graph: Graph, batch: int) -> tuple[Tensor, ...]:
 
 
 def _input(shape: Shape, batch: int, seeded: torch.Generator) -> Tensor:
-    size = (batch, *(int(str(n)) for n in shape.layout))
+    size = (batch, *sizes_of(shape))
     return torch.zeros(size, dtype=torch.int64) if shape.ids else torch.randn(size, generator=seeded)
 
 

@@ -1,7 +1,8 @@
 """From block strings to a `.nas` file with one member, by the rules with which timm builds its mobile networks.
 
 Widths are rounded to multiples of 8, gates are a part of a block's input or of its expansion, and only the first layer
-of a stage has a stride. A number is written out where a block of the library would work out another one.
+of a stage has a stride. A number is written out where a block of the library would work out another one. This is not
+a part of the compiler, which knows no block by its name.
 """
 
 from __future__ import annotations
