@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasc.compiler.values import (
     Given,
     Instance,
@@ -26,11 +28,21 @@ def make_instance(block: syntax.Block, given: Given, address: str, current: Tens
     )
 
 
+_MOST = 4096
+"""Blocks and choices whose facts are kept: a language server sees new ones with every keystroke."""
+
+
+def _bound(kept: dict[int, Any]) -> None:
+    if len(kept) >= _MOST:
+        kept.clear()
+
+
 _REFERENCES: dict[int, tuple[syntax.Choice, frozenset[str]]] = {}
 
 
 def referenced(choice: syntax.Choice) -> frozenset[str]:
     """The names a choice mentions, as operators and in values."""
+    _bound(_REFERENCES)
     if id(choice) not in _REFERENCES:
         _REFERENCES[id(choice)] = (choice, mentions(choice))
     return _REFERENCES[id(choice)][1]
@@ -41,6 +53,7 @@ _FACTS: dict[int, tuple[syntax.Block, dict[str, syntax.Assignment], dict[int, st
 
 def block_facts(block: syntax.Block) -> tuple[dict[str, syntax.Assignment], dict[int, str]]:
     """A block's local values, and an address for each call in its body (its name, numbered where it repeats)."""
+    _bound(_FACTS)
     if id(block) not in _FACTS:
         calls = [n for n in walk(block.statements) if isinstance(n, syntax.Call)]
         counts: dict[str, int] = {}

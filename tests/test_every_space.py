@@ -139,6 +139,7 @@ def test_costs_are_those_counted_while_the_code_runs(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*SPACES, *NETWORKS], ids=lambda p: p.stem)
 def test_pytorch_and_onnx_runtime_compute_the_same(path: Path) -> None:
+    """Exercises: every member."""
     for text in texts(path):
         network = network_of(smaller(text))
         weights = randomised(network_state(network))

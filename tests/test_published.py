@@ -89,7 +89,6 @@ def test_the_page_is_up_to_date() -> None:
     [("convnext", "convnext_tiny"), ("efficientnet_v2", "efficientnet_v2_s"), ("regnet", "regnety_008")],
 )
 def test_a_space_around_a_network_holds_it_and_trains(space: str, member: str, tmp_path: Path) -> None:
-    """Exercises: compiled convnext, compiled efficientnet_v2, compiled regnet."""
     whole = ROOT / "spaces" / f"{space}.nas"
     text = (ROOT / "spaces" / "networks" / f"{member}.nas").read_text(encoding="utf-8")
     assert contains(space_of(whole), space_of(text.replace("3 x 384 x 384", "3 x 224 x 224"))).yes
