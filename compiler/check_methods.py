@@ -31,5 +31,8 @@ def check_methods(space: Space, sections: Iterable[syntax.Section], diagnostics:
 
 def _check_options(space: Space, section: syntax.Section) -> None:
     method, options = find_method(section.name), read_section(section, Diagnostics())
-    if method.relax is not None and options is not None:
-        method.require(method.relax(network_of(space)), options)
+    if method.relax is None or options is None:
+        return
+    network = network_of(space)
+    if not method.suits(network, options):
+        method.require(method.relax(network), options)

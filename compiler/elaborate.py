@@ -12,7 +12,8 @@ from nasc.compiler.build import Builder
 from nasc.compiler.domain import Domain
 from nasc.compiler.expr import Rational, bounds, variable, variables
 from nasc.compiler.ir import Decision, Tensor
-from nasc.compiler.layer_builder import Built, Knowledge, LayerBuilder, tensor_ref
+from nasc.compiler.layer_builder import Knowledge, LayerBuilder, tensor_ref
+from nasc.compiler.layer_memory import Built
 from nasc.compiler.layers import Header, LayerText, depth_domain, layer_texts, read_header
 from nasc.compiler.paths import Cell, NeedCells, Path
 from nasc.compiler.skipping import Unskippable, cannot_skip

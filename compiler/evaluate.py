@@ -92,7 +92,7 @@ class Evaluator(Arithmetic):
         self, call: syntax.Call, scope: Scope, address: str
     ) -> Word | Operator | ChoiceOperator | TensorRef:
         """What an operator's name stands for in a scope."""
-        value = self.reference(syntax.Reference(parts=(call.name,), span=call.name_span), scope, address)
+        value = self._named(call.name, scope, call.name_span)
         if isinstance(value, Word | Operator | ChoiceOperator | TensorRef):
             return value
         raise Mistake("E0333", f"`{call.name}` is a number, not an operator", call.name_span)

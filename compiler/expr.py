@@ -45,7 +45,7 @@ def _key(item: tuple[Atom, int]) -> tuple[str, int]:
 class Expr:
     """A sum of `coefficient * monomial`; never a constant (that is an `int` or a `Fraction`)."""
 
-    terms: tuple[tuple[Monomial, Fraction], ...]
+    terms: tuple[tuple[Monomial, Rational], ...]
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -97,7 +97,7 @@ class Expr:
 Size = int | Fraction | Expr
 
 
-def _term_text(monomial: Monomial, coefficient: Fraction) -> str:
+def _term_text(monomial: Monomial, coefficient: Rational) -> str:
     factors = [str(a) if p == 1 else f"{a}^{p}" for a, p in monomial]
     if coefficient != 1 or not factors:
         factors.insert(0, str(coefficient))
@@ -116,27 +116,29 @@ def _validated(value: object) -> Expr:
 
 def exact(value: Rational) -> Rational:
     """An `int` where the value is whole."""
-    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
+    if type(value) is Fraction and value.denominator == 1:  # asking the type is several times faster than isinstance
+        return value.numerator
+    return value
 
 
-def _terms(size: Size) -> dict[Monomial, Fraction]:
+def _terms(size: Size) -> dict[Monomial, Rational]:
     if isinstance(size, Expr):
         return dict(size.terms)
-    return {(): Fraction(size)} if size else {}
+    return {(): size} if size else {}
 
 
-def _normal(terms: Mapping[Monomial, Fraction]) -> Size:
-    kept = {m: c for m, c in terms.items() if c}
+def _normal(terms: Mapping[Monomial, Rational]) -> Size:
+    kept = [(m, exact(c)) for m, c in terms.items() if c]
     if not kept:
         return 0
-    if len(kept) == 1 and () in kept:
-        return exact(kept[()])
-    return Expr(tuple(sorted(kept.items(), key=lambda t: tuple(map(_key, t[0])))))
+    if len(kept) == 1:
+        return Expr(tuple(kept)) if kept[0][0] else kept[0][1]
+    return Expr(tuple(sorted(kept, key=lambda t: tuple(map(_key, t[0])))))
 
 
 def variable(address: str) -> Expr:
     """The size that a decision's address stands for."""
-    return Expr(((((address, 1),), Fraction(1)),))
+    return Expr(((((address, 1),), 1),))
 
 
 def add(a: Size, b: Size) -> Size:
@@ -144,39 +146,51 @@ def add(a: Size, b: Size) -> Size:
         return exact(a + b)
     terms = _terms(a)
     for monomial, coefficient in _terms(b).items():
-        terms[monomial] = terms.get(monomial, Fraction(0)) + coefficient
+        terms[monomial] = terms.get(monomial, 0) + coefficient
     return _normal(terms)
 
 
 def _times(a: Monomial, b: Monomial) -> Monomial:
+    if not a or not b:
+        return a or b
     powers = dict(a)
     for atom, power in b:
         powers[atom] = powers.get(atom, 0) + power
     return tuple(sorted(((x, p) for x, p in powers.items() if p), key=_key))
 
 
+def _scaled(size: Expr, factor: Rational) -> Size:
+    if factor == 1:
+        return size
+    return Expr(tuple((m, exact(c * factor)) for m, c in size.terms)) if factor else 0
+
+
 def multiply(a: Size, b: Size) -> Size:
     if not isinstance(a, Expr) and not isinstance(b, Expr):
         return exact(a * b)
-    terms: dict[Monomial, Fraction] = {}
-    for m, c in _terms(a).items():
-        for n, d in _terms(b).items():
+    if not isinstance(b, Expr):
+        return _scaled(a, b)
+    if not isinstance(a, Expr):
+        return _scaled(b, a)
+    terms: dict[Monomial, Rational] = {}
+    for m, c in a.terms:
+        for n, d in b.terms:
             product = _times(m, n)
-            terms[product] = terms.get(product, Fraction(0)) + c * d
+            terms[product] = terms.get(product, 0) + c * d
     return _normal(terms)
 
 
 def divide(a: Size, b: Size) -> Size:
     """`a / b`; raises `ZeroDivisionError` for a literal zero."""
     if not isinstance(b, Expr):
-        return multiply(a, Fraction(1) / b)
+        return multiply(a, exact(Fraction(1) / b))
     if a == b:
         return 1
     if len(b.terms) == 1:
         ((monomial, coefficient),) = b.terms
         inverse = tuple((atom, -power) for atom, power in monomial)
-        return multiply(a, Expr(((inverse, 1 / coefficient),)))
-    return multiply(a, Expr(((((Function("sum", (b,)), -1),), Fraction(1)),)))
+        return multiply(a, Expr(((inverse, exact(Fraction(1) / coefficient)),)))
+    return multiply(a, Expr(((((Function("sum", (b,)), -1),), 1),)))
 
 
 # ------------------------------------------------------------------------------------------------- functions
@@ -212,7 +226,7 @@ def function(name: str, *arguments: Size) -> Size:
         return found
     if name in ("max", "min"):
         return _extremum(name, arguments)
-    return Expr(((((Function(name, arguments), 1),), Fraction(1)),))
+    return Expr(((((Function(name, arguments), 1),), 1),))
 
 
 def _extremum(name: str, arguments: tuple[Size, ...]) -> Size:
@@ -230,7 +244,7 @@ def _extremum(name: str, arguments: tuple[Size, ...]) -> Size:
             joined.append(bound)
     if len(joined) == 1:
         return joined[0]
-    return Expr(((((Function(name, tuple(joined)), 1),), Fraction(1)),))
+    return Expr(((((Function(name, tuple(joined)), 1),), 1),))
 
 
 def _sole_function(size: Size) -> Function | None:
@@ -309,6 +323,8 @@ def _atom_bounds(atom: Atom, domain: Callable[[str], Bounds]) -> Bounds:
 
 
 def _power_bounds(base: Bounds, power: int) -> Bounds:
+    if power == 1:
+        return base
     if power > 0:
         return reduce(_interval_product, [base] * power)
     low, high = base
@@ -319,6 +335,8 @@ def _power_bounds(base: Bounds, power: int) -> Bounds:
 
 
 def _interval_product(x: Bounds, y: Bounds) -> Bounds:
+    if x[0] > 0 and y[0] > 0:  # nearly always
+        return x[0] * y[0], x[1] * y[1]
     ends = [a * b if a and b else 0 for a in x for b in y]
     return min(ends), max(ends)
 
@@ -414,5 +432,5 @@ class _Reader:
         if len(arguments) != _ARGUMENTS.get(name, max(2, len(arguments))):
             raise ValueError(f"{name!r} with {len(arguments)} arguments in a size")
         if name == "sum":
-            return Expr(((((Function("sum", tuple(arguments)), 1),), Fraction(1)),))
+            return Expr(((((Function("sum", tuple(arguments)), 1),), 1),))
         return function(name, *arguments)

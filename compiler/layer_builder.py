@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nasc.compiler.build import Builder
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
+from nasc.compiler.layer_memory import Built, Declared, Intervals, Made, Recall
 from nasc.compiler.layers import Header, LayerText
 from nasc.compiler.overlap import without_overlaps
 from nasc.compiler.paths import Cell, Path, Shared, TooManyPaths, explore
@@ -17,14 +18,6 @@ from nasc.compiler.values import Bound, ChoiceOperator, Mistake, SpaceScope, Ten
 from nasc.compiler.world import World, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
-
-
-@dataclass(frozen=True, eq=False)
-class Built:
-    """What one layer can become from one state: variants with what comes out, and the shared decisions each takes."""
-
-    results: tuple[tuple[Variant, Tensor], ...]
-    taken: tuple[frozenset[str], ...]
 
 
 @dataclass(eq=False)
@@ -42,16 +35,14 @@ class Knowledge:
         shared.update(dict(state.cells))
         return shared
 
-    def learn(self, path: Path) -> None:
-        """Keep the domains of the shared decisions that a path has declared."""
-        for address, domain in path.domains.items():
-            if address.startswith("@") and address not in self.declared and address not in self.partitions:
-                ordered = path.ordered.get(address, True)
+    def learn(self, declared: Declared) -> None:
+        """Keep the domains of shared decisions."""
+        for address, (domain, ordered) in declared.items():
+            if address not in self.declared and address not in self.partitions:
                 self.declared[address] = Decision(address=address, domain=domain, ordered=ordered)
 
 
 Run = Callable[[Path], tuple[Builder, TensorRef]]
-Remembered = list[tuple[dict[str, Cell | None], Built]]
 
 
 @dataclass(eq=False)
@@ -62,7 +53,8 @@ class LayerBuilder:
     header: Header
     needed: Mapping[str, set[str]]
     known: Knowledge
-    memo: dict[tuple[object, ...], Remembered] = field(default_factory=dict)
+    recall: Recall | None = None
+    memo: dict[tuple[object, ...], list[Made]] = field(default_factory=dict)
 
     def layer(self, text: LayerText, state: State) -> Built:
         """A layer of a stage. Raises `Mistake`, and `NeedCells` where a shared decision must be split first."""
@@ -72,10 +64,10 @@ class LayerBuilder:
         def run(path: Path) -> tuple[Builder, TensorRef]:
             builder = Builder(self.world, path)
             builder.first_layer = text.index == 1
-            out = _apply(builder, text, tensor_ref("in", state.current), scope_of(self.header, state))
+            out = apply_layer(builder, text, tensor_ref("in", state.current), scope_of(self.header, state))
             return builder, builder.certain(out, text.span)
 
-        return self._remembered(key, state, run, text.callee, text.span)
+        return self._remembered(key, state, run, text.callee, text.span, text)
 
     def head(self, head: syntax.Head, state: State) -> Built:
         """The head: its steps one after another, and a check of what comes out."""
@@ -101,43 +93,69 @@ class LayerBuilder:
         run: Run,
         callee: syntax.Call | syntax.Choice | None,
         span: Span,
+        text: LayerText | None = None,
     ) -> Built:
         """What was built before from the same text, inputs and shared decisions, or built now."""
         shared = self.known.of(state)
-        for reads, built in self.memo.get(key, ()):
-            if all(shared.get(a) == c for a, c in reads.items()):
-                return built
+        for made in self.memo.get(key, ()):
+            if all(shared.get(a) == c for a, c in made.reads.items()):
+                return made.built
+        recall = self.recall if text is not None else None
+        found = recall.find(text, state, shared, self.known.partitions) if recall and text else None
+        if found is not None:
+            self.known.learn(found.declared)
+            self.known.bounds.update(found.bounds)
+        else:
+            try:
+                found = self._made(state, shared, run, callee)
+            except TooManyPaths:
+                raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
+            except Mistake as mistake:
+                raise placed(mistake, span, self.world.blocks) from None
+            if recall and text:
+                recall.keep(text, state, found)
+        self.memo.setdefault(key, []).append(found)
+        return found.built
+
+    def _made(self, state: State, shared: Shared, run: Run, callee: syntax.Call | syntax.Choice | None) -> Made:
+        """Build a layer along every path."""
+        used, steps = self.world.used, self.world.steps
+        self.world.used = set()
         try:
             found = explore(run, shared)
-            built = self._gathered(found, callee, state)
-        except TooManyPaths:
-            raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
-        except Mistake as mistake:
-            raise placed(mistake, span, self.world.blocks) from None
+            built, declared, bounds = self._gathered(found, callee, state)
+        finally:
+            own, self.world.used = self.world.used, used
+            used |= own
         asked = {a for path, _ in found for a in path.reads}
-        known = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
-        self.memo.setdefault(key, []).append((known, built))
-        return built
+        reads = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
+        split = frozenset(a for a in reads if a in self.known.partitions)
+        return Made(built, reads, split, declared, bounds, frozenset(own), self.world.steps - steps)
 
     def _gathered(
         self,
         found: list[tuple[Path, tuple[Builder, TensorRef]]],
         callee: syntax.Call | syntax.Choice | None,
         state: State,
-    ) -> Built:
-        """The variants of all paths, what several of them build only once."""
+    ) -> tuple[Built, Declared, Intervals]:
+        """The variants of all paths, what several of them build only once; and what the paths tell of decisions."""
+        declared: Declared = {}
+        bounds: Intervals = {}
         inputs = {n or "in": t for n, t in state.tensors if not t.absent}
         variants: list[Variant] = []
         paths: list[Path] = []
         nothing: tuple[Path, Tensor] | None = None
         for path, (builder, out) in found:
-            self.known.learn(path)
+            declared = {**_declared(path), **declared}
+            self.known.learn(declared)
             if out.absent:
                 nothing = nothing or (path, absent_like(out.shape))
                 continue
             variants.append(builder.finish(out, _block_name(callee, path), inputs))
             paths.append(path)
-            self._note_bounds(path, variants[-1])
+            bounds |= {address: (domain.first, domain.last) for address, domain in path.domains.items()}
+            bounds |= {address: path.bounds(address) for address in variants[-1].shared}
+            self.known.bounds.update(bounds)
         results: list[tuple[Variant, Tensor]] = []
         taken: list[frozenset[str]] = []
         for path, pieces in zip(paths, without_overlaps(variants), strict=True):
@@ -148,18 +166,20 @@ class LayerBuilder:
         if nothing is not None:
             results.append((_empty_variant(nothing[0]), nothing[1]))
             taken.append(self._decided(nothing[0]))
-        return Built(tuple(results), tuple(taken))
+        return Built(tuple(results), tuple(taken)), declared, bounds
 
     def _decided(self, path: Path) -> frozenset[str]:
         return frozenset(f"?{a}" for a in path.reads if a in self.known.partitions)
 
-    def _note_bounds(self, path: Path, variant: Variant) -> None:
-        for address, domain in path.domains.items():
-            self.known.bounds[address] = (domain.first, domain.last)
-        self.known.bounds.update({a: path.bounds(a) for a in variant.shared})
+
+def _declared(path: Path) -> Declared:
+    """The shared decisions that a path has declared."""
+    ordered = path.ordered
+    return {a: (d, ordered.get(a, True)) for a, d in path.domains.items() if a.startswith("@")}
 
 
-def _apply(builder: Builder, text: LayerText, current: TensorRef, scope: SpaceScope) -> TensorRef:
+def apply_layer(builder: Builder, text: LayerText, current: TensorRef, scope: SpaceScope) -> TensorRef:
+    """Build a layer along the path of a builder, from what comes in."""
     given = {k: Bound(b.value, scope, b.address, b.site, b.of_stage) for k, b in text.given.items()}
     width = text.width and Bound(text.width.value, scope, text.width.address)
     if isinstance(text.callee, syntax.Choice):

@@ -14,6 +14,8 @@ Box = tuple[Domain, ...]
 
 def without_overlaps(variants: Sequence[Variant]) -> list[list[Variant]]:
     """For each variant, what of it no earlier one builds: itself, nothing, or pieces with narrower domains."""
+    if len(variants) < 2:
+        return [list(variants)] * len(variants)
     seen: list[tuple[Graph, Box]] = []
     result: list[list[Variant]] = []
     for variant in variants:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import lcm
 
-from nasc.compiler.expr import Atom, Expr, Monomial, Size
+from nasc.compiler.expr import Atom, Expr, Monomial, Rational, Size
 
 
 def width_text(size: Size, width: str) -> str:
@@ -54,7 +54,7 @@ def _text(size: Size, width: str) -> str:
     return text if common == 1 else f"Fraction({text}, {common})"
 
 
-def _term(monomial: Monomial, coefficient: Fraction, width: str) -> str:
+def _term(monomial: Monomial, coefficient: Rational, width: str) -> str:
     above = [_atom(atom, width) for atom, power in monomial for _ in range(power)]
     below = [_atom(atom, width) for atom, power in monomial for _ in range(-power)]
     if abs(coefficient) != 1 or not above:

@@ -100,8 +100,8 @@ def _networks(tests: dict[str, str]) -> str:
 
 
 _REFUSED = """\
-Where a SuperNet is refused, the error names the place and, where one helps, the setting: `vit` and `gpt` with one width, one
-patch size and one depth are under the same test."""
+Where a SuperNet is refused, the error names the place and, where one helps, the setting: `vit` and `gpt` with one
+width, one patch size and one depth are under the same test."""
 _SPACE_TESTS = ("every space", "every member", "every supernet")
 _NETWORK_TESTS = ("every network", "compiled every network")
 

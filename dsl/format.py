@@ -49,7 +49,7 @@ def print_file(file: syntax.File, note: str = "") -> str:
         file = replace(file, comments=())
         text = _text(join(file_lines(file, written=False)))
     text = _checked(file, text)
-    return format_text(_noted(file, text, note)) if note else text
+    return format_text(noted(file, text, note)) if note else text
 
 
 def _is_written(file: syntax.File) -> bool:
@@ -68,7 +68,7 @@ def _text(lines: list[str]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _noted(file: syntax.File, text: str, note: str) -> str:
+def noted(file: syntax.File, text: str, note: str) -> str:
     """Put a comment above the first item: directly above a space, apart from a block, whose documentation it is not."""
     header, rest = text.split("\n", 1)
     comment = "".join(f"// {line}".rstrip() + "\n" for line in note.split("\n"))

@@ -16,6 +16,7 @@ from nasc.compiler.import_blocks import BlockString, decode
 from nasc.compiler.import_strings import Stages, refuse
 from nasc.compiler.layers import MAX_LAYERS
 from nasc.dsl.format import format_text
+from nasc.stage_lines import Layer, stage_lines
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,6 @@ class Options:
     fix_stem: bool = False
     dropout: str = "0"
     family: Family = field(default_factory=Family)
-
-
-@dataclass(frozen=True)
-class _Layer:
-    block: str
-    filters: int
-    values: tuple[tuple[str, str], ...]
 
 
 def imported(stages: Stages, options: Options, note: str = "") -> str:
@@ -150,7 +144,7 @@ class _Scale:
         return rounded(filters * self.options.width, 8, self.options.family.round_limit)
 
 
-def _layer(block: BlockString, channels: int, filters: int, family: Family, scale: _Scale) -> _Layer:
+def _layer(block: BlockString, channels: int, filters: int, family: Family, scale: _Scale) -> Layer:
     hidden = rounded((scale(block.force_in) if block.force_in else channels) * block.expand)
     gate = _gate_width(block, channels if block.kind in ("ds", "dsa") else hidden, family)
     hard = (family.se_from, family.se_divisor, family.se_act, family.se_gate)
@@ -169,7 +163,7 @@ def _layer(block: BlockString, channels: int, filters: int, family: Family, scal
         values |= _expansion(block, channels, hidden)
     if gate:
         values |= {"se": "1", **({} if gate == usual else {"se_width": str(gate)}), **gates}
-    return _Layer(name, filters, tuple({**values, **_shortcut(block, family)}.items()))
+    return Layer(name, filters, tuple({**values, **_shortcut(block, family)}.items()))
 
 
 def _kernels(block: BlockString) -> dict[str, str]:
@@ -211,34 +205,11 @@ def _shortcut(block: BlockString, family: Family) -> dict[str, str]:
     return {"shortcut": "identity"} if block.skip is False else {}
 
 
-def _stage_lines(name: str, layers: Sequence[_Layer]) -> Iterator[str]:
+def _stage_lines(name: str, layers: Sequence[Layer]) -> Iterator[str]:
     """A stage for each run of one block and one width."""
     runs = [list(run) for _, run in groupby(layers, key=lambda layer: (layer.block, layer.filters))]
     for number, run in enumerate(runs, start=1):
-        yield _run_lines(name if len(runs) == 1 else f"{name}_{number}", run)
-
-
-def _run_lines(name: str, run: Sequence[_Layer]) -> str:
-    first = dict(run[0].values)
-    # The stride is the first layer's alone, so it may stand with what all layers share.
-    rest = [{key: value for key, value in layer.values if key != "stride"} for layer in run]
-    shared = {
-        key: value for key, value in first.items() if key == "stride" or all(each.get(key) == value for each in rest)
-    }
-    count = f" x {len(run)}" if len(run) > 1 else ""
-    text = f"stage {name} {run[0].block}{count} {_braces(shared)} -> {run[0].filters}"
-    own = [{key: value for key, value in each.items() if key not in shared} for each in rest]
-    rows, place = [], 1
-    for values, same in groupby(own):
-        last = place + len(list(same)) - 1
-        span = f"{place}" if last == place else f"{place} .. {last}"
-        rows += [f"layer {span} {_braces(values)}"] if values else []
-        place = last + 1
-    return text + (" {\n" + "\n".join(rows) + "\n}" if rows else "")
-
-
-def _braces(values: dict[str, str]) -> str:
-    return f"{{ {' '.join(f'{key} {value}' for key, value in values.items())} }}" if values else ""
+        yield stage_lines(name if len(runs) == 1 else f"{name}_{number}", run)
 
 
 def _head(options: Options, scale: _Scale) -> str:

@@ -77,16 +77,21 @@ def open_program(path: Path, device: torch.device) -> TeacherNetwork:
 
     Raises NascError for what is not understood or not allowed; a damaged file raises other exceptions too.
     """
+    module, stored = read_archive(path)
+    held, user = held_inputs(module["signature"], stored, device, path)
+    interpreter = _Program(module["graph"], held, user, device, path)
+    return TeacherNetwork(interpreter, interpreter.input_shape, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def read_archive(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """The JSON of the archive's graph with its signature, and the stored tensors by name; raises as `open_program`."""
     with zipfile.ZipFile(path) as archive:
         root = _root(archive, path)
         program = json.loads(archive.read(root + _MODEL))
         if program["schema_version"]["major"] != _MAJOR:
             raise NascError(f"the teacher {path} has another version of the format, {program['schema_version']}")
-        stored = [_tensors(archive, root, folder, config, path) for folder, config in _FOLDERS]
-    module = program["graph_module"]
-    held, user = _held(module["signature"], {**stored[0], **stored[1]}, device, path)
-    interpreter = _Program(module["graph"], held, user, device, path)
-    return TeacherNetwork(interpreter, interpreter.input_shape, hashlib.sha256(path.read_bytes()).hexdigest())
+        weights, constants = (_tensors(archive, root, folder, config, path) for folder, config in _FOLDERS)
+    return program["graph_module"], {**weights, **constants}
 
 
 def _root(archive: zipfile.ZipFile, path: Path) -> str:
@@ -128,7 +133,7 @@ def _tensor(body: bytes, meta: Mapping[str, Any]) -> Tensor:
     return numbers.as_strided(sizes, strides, offset).clone()
 
 
-def _held(
+def held_inputs(
     signature: Mapping[str, Any], stored: Mapping[str, Tensor], device: torch.device, path: Path
 ) -> tuple[Values, str]:
     """The graph's inputs that are stored, by their names, and the name of the one that is not."""

@@ -4,11 +4,11 @@ nas 1
 // kernel are one operator whose hidden width is free up to the widest, so each layer has two: kernels 3 and 5, and any
 // of them survive. Their outputs are added, and the layer's input is added once where FBNet has a residual, so layers
 // joined by additions share the stage's width. Left open by the text:
-//  - whether the additive skip runs once around the operators, as here, or in each, which counts the input twice;
-//  - FBNet's "skip" operator: here a layer with the additive skip and no surviving operator, so it needs none of its
-//    own; in the other layers (each stage's first but tbs1's) one operator or both survive;
-//  - the widest expansion is taken of the full network's widths, 6 times those of FBNet;
-//  - the concat aggregator is tried on FBNet too; the additive one, better here for FLOPs, is written down.
+//  - Whether the additive skip runs once around the operators, as here, or in each, which would count the input twice.
+//  - FBNet's "skip" operator. Here a layer with the additive skip and no surviving operator is dropped, so it needs none
+//    of its own, and in the other layers (each stage's first but tbs1's) one operator or both survive.
+//  - Widths wider than FBNet's. Here the widest are FBNet's, and 6 times the input's for a hidden width.
+//  - Where the concat aggregator stands on FBNet. The additive one, better here for FLOPs, is written down.
 
 // Two inverted residuals, any of which survive, added; `full` is their widest hidden width.
 block figs_tbs(full, first stride = 1, act = relu, shortcut = residual,

@@ -1,7 +1,7 @@
 nas 1
 
-// Small language models over bytes, 64 at a time, for trying out text on a CPU (`--data text:FILE`): how many heads each of
-// two layers has, and how wide it is inside.
+// Small language models over bytes, 64 at a time, for trying out text on a CPU (`--data text:FILE`): how many heads
+// each of two layers has, and how wide it is inside.
 space tiny_gpt {
   input       tokens 64
   output      tokens 256

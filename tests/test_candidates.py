@@ -83,6 +83,10 @@ SEARCHED = {
     "bottleneck_middle": (GRID, "bottleneck { reduce 6  mid W } -> 6"),
     "sep_pair": ("3 .. 12 step 3", "sep_pair { kernel 3  mid W  stride 2 } -> 6"),
     "cross_pair": ("3 .. 12 step 3", "cross_pair { length 3  mid W } -> 6"),
+    "regnet": (GRID, "regnet { group_width 4  mid W } -> 6"),
+    "regnet_gated": (GRID, "regnet { group_width 8  mid W  se yes  stride 2 } -> 6"),
+    "convnext": (GRID, "convnext { kernel 3  hidden W  scale 0.5 }"),
+    "uib": (GRID, "uib { start 3  kernel 5  hidden W  se yes } -> 4"),
     "squeeze_excite": ("1 .. 4", "squeeze_excite { width W }"),
     "up": ("1 .. 4", "up { dw W } -> 6"),
     "up_passing": ("1 .. 4", "up { dw W  dw_bypass inf } -> 6"),
@@ -106,6 +110,7 @@ FIXED = {
     "irb_in_groups": ("irb { kernel 3  hidden 16  groups 2  se yes }", "-> 4", "basic"),
     "bottleneck": ("bottleneck { stride 2 }", "-> 8", "fused_irb { kernel 3  hidden 16  stride 2 }"),
     "up": ("up", "-> 6", "up { kernel 3 }"),
+    "downsample": ("downsample", "-> 8", "conv { kernel 2  stride 2  padding 0 }"),
 }
 """A layer without a searched width, its width, and another candidate of the same shape."""
 

@@ -464,7 +464,7 @@ def test_mixed_precision_is_planned_on_a_gpu() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("spaces/detection.nas",), "`pyramid` cannot be made a part of a SuperNet"),
+        (("spaces/detection.nas",), "not `output features`"),
         (("spaces/vit.nas",), "E0380"),
         (("spaces/digits.nas", "--method", "random"), "without a SuperNet"),
         (("spaces/digits.nas", "--method", "nothing"), "there is no search method"),

@@ -20,7 +20,7 @@ from nasc.compiler.compile import compile_file
 from nasc.compiler.contains import contains
 from nasc.compiler.cost import cost_of
 from nasc.compiler.count import count_members
-from nasc.dsl.diagnostics import NascError
+from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.methods import random_members
@@ -68,9 +68,9 @@ def test_random_search_from_file_to_result(wide: Job, tmp_path: Path, capsys: py
 def test_prunet_and_fbnet_refuse_what_random_takes(tmp_path: Path) -> None:
     for method in ("prunet", "fbnet"):
         (tmp_path / "wide.nas").write_text(WIDE)
-        with pytest.raises(NascError, match="`w` cannot be made a part of a SuperNet") as caught:
+        with pytest.raises(DiagnosticError, match="`w` cannot be made a part of a SuperNet") as caught:
             compile_file(tmp_path / "wide.nas", tmp_path / "out", method=method)
-        assert "--method random" in (caught.value.help or "")
+        assert "--method random" in (caught.value.diagnostics[0].help or "")
 
 
 @pytest.mark.parametrize("member", [1, 2])

@@ -19,7 +19,14 @@ from nasc.compiler.methods.fbnet import FbnetOptions
 from nasc.compiler.methods.others import FigsOptions, NetAdaptV2Options, NssOptions
 from nasc.compiler.methods.prunet import PrunetOptions
 from nasc.compiler.methods.random_members import RandomOptions
-from nasc.compiler.methods.relax import RelaxedLayer, relax, relax_to_mixture, require_threshold
+from nasc.compiler.methods.relax import (
+    RelaxedLayer,
+    allows_threshold,
+    most_candidates,
+    relax,
+    relax_to_mixture,
+    require_threshold,
+)
 from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.values import Options
 from nasc.dsl.diagnostics import NascError, did_you_mean
@@ -31,6 +38,10 @@ def _nothing(layers: tuple[RelaxedLayer, ...], options: Any) -> None:
     """No further condition."""
 
 
+def _unsure(network: Network, options: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Method:
     """A search method.
@@ -39,7 +50,8 @@ class Method:
     as `package.module:function`, which takes a `nasc.runtime.search_context.Context` and returns an `Outcome`; empty
     for a method that cannot run yet. `relax` makes the SuperNet's candidates of a network and raises `NascError` for a
     choice that it has no relaxation for; None for a method that needs no SuperNet. `require` raises `NascError` where
-    candidates and options do not go together.
+    candidates and options do not go together. `suits` may tell from a network alone, quickly, that `require` will have
+    nothing against its candidates: an editor asks at every keystroke. Where it is False, they are made to find out.
     """
 
     name: str
@@ -48,10 +60,15 @@ class Method:
     search: str = ""
     relax: Callable[[Network], tuple[RelaxedLayer, ...]] | None = None
     require: Callable[[tuple[RelaxedLayer, ...], Any], None] = _nothing
+    suits: Callable[[Network, Any], bool] = _unsure
 
 
 def _prunet_threshold(layers: tuple[RelaxedLayer, ...], options: PrunetOptions) -> None:
     require_threshold(layers, options.threshold.first)
+
+
+def _prunet_suits(network: Network, options: PrunetOptions) -> bool:
+    return allows_threshold(most_candidates(network), options.threshold.first)
 
 
 _METHODS = (
@@ -62,6 +79,7 @@ _METHODS = (
         "nasc.runtime.methods.prunet:search",
         relax,
         _prunet_threshold,
+        _prunet_suits,
     ),
     Method(
         "fbnet",
@@ -69,6 +87,7 @@ _METHODS = (
         FbnetOptions,
         "nasc.runtime.methods.fbnet:search",
         relax_to_mixture,
+        suits=lambda network, options: True,
     ),
     Method("random", "members drawn at random", RandomOptions, "nasc.runtime.methods.random_members:search"),
     Method("figs", "FiGS", FigsOptions),

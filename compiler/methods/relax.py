@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from nasc.compiler.concrete import INPUT, check_concrete
 from nasc.compiler.expr import Rational
@@ -81,16 +82,28 @@ def relax_to_mixture(network: Network) -> tuple[RelaxedLayer, ...]:
     return relax(network, masked=False)
 
 
+def most_candidates(network: Network) -> int:
+    """How many candidates the layer with the most has after `relax`, where that does not raise: counted, none made."""
+    layers = [layer for stage in network.stages for layer in stage.layers]
+    layers += [network.head] if network.head is not None else []
+    return max((sum(_count(_decisions(v, masked=True)[1]) for v in each.variants) for each in layers), default=0)
+
+
 def require_threshold(layers: tuple[RelaxedLayer, ...], first: float) -> None:
     """Raise `OptionError` where the first threshold would remove blocks before anything was learned (3.2.2)."""
     most = max(layers, key=lambda layer: len(layer.candidates), default=None)
-    if most is not None and len(most.candidates) > 1 and first > 1 / len(most.candidates) + 1e-12:
+    if most is not None and not allows_threshold(len(most.candidates), first):
         raise OptionError(
             "threshold",
             f"the threshold starts at {first:g}, but layer `{most.address}` has {len(most.candidates)} candidates, "
             f"each with a probability of {1 / len(most.candidates):.3g}: all would fall at once",
             help=f"in `search prunet`, write `threshold {int(1000 / len(most.candidates)) / 1000:g} .. 0.55` or less",
         )
+
+
+def allows_threshold(candidates: int, first: float) -> bool:
+    """Does a first threshold leave so many equally probable candidates alone?"""
+    return candidates <= 1 or first <= 1 / candidates + 1e-12
 
 
 def _layers(network: Network) -> Iterator[Layer]:
@@ -116,16 +129,12 @@ def _relaxed(layer: Layer, masked: bool) -> RelaxedLayer:
 
 
 def _candidates(layer: Layer, number: int, variant: Variant, room: int, masked: bool) -> list[Candidate]:
-    ranges = [d for d in variant.decisions if masked and d.ordered and d.domain.size > 1]
-    sets = [d for d in variant.decisions if d not in ranges]
+    ranges, sets = _decisions(variant, masked)
     if len(ranges) > 1:
         names = ", ".join(f"`{d.address}`" for d in ranges)
         help = "leave one of them; write the others as sets"
         raise Refused(layer.address, f"a candidate has {len(ranges)} ranges: {names}", help)
-    count = 1
-    for decision in sets:
-        count *= decision.domain.size
-    if count > room:
+    if _count(sets) > room:
         finer = "" if masked else ": a coarser step or set, or search with --method prunet, which takes a range as one"
         raise Refused(
             layer.address, f"it has more than {MOST_CANDIDATES} candidates", f"write fewer alternatives{finer}"
@@ -133,6 +142,16 @@ def _candidates(layer: Layer, number: int, variant: Variant, room: int, masked: 
     addresses = [decision.address for decision in sets]
     settled = [dict(zip(addresses, values, strict=True)) for values in product(*(d.domain for d in sets))]
     return [_candidate(layer, number, variant, values, ranges[0] if ranges else None) for values in settled]
+
+
+def _decisions(variant: Variant, masked: bool) -> tuple[list[Decision], list[Decision]]:
+    """The ranges of which one is a Prunode's width, and what is decided before: each way is a candidate."""
+    ranges = [d for d in variant.decisions if masked and d.ordered and d.domain.size > 1]
+    return ranges, [d for d in variant.decisions if d not in ranges]
+
+
+def _count(decisions: list[Decision]) -> int:
+    return prod(decision.domain.size for decision in decisions)
 
 
 def _candidate(

@@ -1,10 +1,10 @@
 nas 1
 
-// NetAdaptV2, Table 9: the network found for 314M MACs. As read here it has 311.3M. Its space is not shipped: as
-// netadapt_v2_mbv3.nas with widths 1.25 times as large, one block more at 7 x 7, and 11 widths from 0 to full. Every
-// width below lies on that grid (full / 10) where 1.25 x 16 = 20 is rounded to the 24 of layers 1 to 3. Layer 2 has no
-// expansion (a dash in the table). Blocks 7, 8, 12 and 15 are removed. Assumed, as in Table 8: bypassed channels of a
-// strided layer are average-pooled; a stride-1 block keeps its input's further channels (residual_prefix).
+// NetAdaptV2, Table 9: the network found for 314M MACs, a member of spaces/netadapt_v2_mbv3_macs.nas. As read here it
+// has 311.3M. Every width lies on the grid of tenths of the full width, 1.25 times Table 8's space's, where 24 in the
+// place of 1.25 x 16 = 20 is full (layers 1 to 3). Layer 2 has no expansion (a dash in the table), and blocks 7, 8, 12
+// and 15 are removed. Assumed, as in Table 8: a stride-1 block keeps its input's further channels (residual_prefix).
+// Bypassing passes channels in two strided layers (blocks 3 and 16), where they are average-pooled: an assumption too.
 network netadapt_v2_table9 {
   input   image 3 x 224 x 224
   output  classes 1000

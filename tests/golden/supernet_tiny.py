@@ -30,7 +30,7 @@ class Conv(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
 
-class Conv2(nn.Module):
+class ConvPointwise(nn.Module):
     """Block `conv`; 1 candidate."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class Tiny(nn.Module):
             StochasticLayer(  # 16 x 2 x 2
                 "last.1",
                 [
-                    Conv2(),
+                    ConvPointwise(),
                     FusedIrbResidual(),
                 ],
                 skippable=True,
