@@ -100,24 +100,33 @@ class LayerBuilder:
         for made in self.memo.get(key, ()):
             if all(shared.get(a) == c for a, c in made.reads.items()):
                 return made.built
-        recall = self.recall if text is not None else None
-        found = recall.find(text, state, shared, self.known.partitions) if recall and text else None
-        if found is not None:
-            self.known.learn(found.declared)
-            self.known.bounds.update(found.bounds)
-        else:
-            try:
-                found = self._made(state, shared, run, callee)
-            except TooManyPaths:
-                raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
-            except Mistake as mistake:
-                raise placed(mistake, span, self.world.blocks) from None
-            if recall and text:
-                recall.keep(text, state, found)
-        self.memo.setdefault(key, []).append(found)
-        return found.built
+        try:
+            made = self._recalled(text, state, shared) or self._made(state, shared, run, callee, text)
+        except TooManyPaths:
+            raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
+        except Mistake as mistake:
+            raise placed(mistake, span, self.world.blocks) from None
+        self.memo.setdefault(key, []).append(made)
+        return made.built
 
-    def _made(self, state: State, shared: Shared, run: Run, callee: syntax.Call | syntax.Choice | None) -> Made:
+    def _recalled(self, text: LayerText | None, state: State, shared: Shared) -> Made | None:
+        """The layer as an earlier check has built it; what that told is told again."""
+        if self.recall is None or text is None:
+            return None
+        made = self.recall.find(text, state, shared, self.known.partitions)
+        if made is not None:
+            self.known.learn(made.declared)
+            self.known.bounds.update(made.bounds)
+        return made
+
+    def _made(
+        self,
+        state: State,
+        shared: Shared,
+        run: Run,
+        callee: syntax.Call | syntax.Choice | None,
+        text: LayerText | None,
+    ) -> Made:
         """Build a layer along every path."""
         used, steps = self.world.used, self.world.steps
         self.world.used = set()
@@ -130,7 +139,10 @@ class LayerBuilder:
         asked = {a for path, _ in found for a in path.reads}
         reads = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
         split = frozenset(a for a in reads if a in self.known.partitions)
-        return Made(built, reads, split, declared, bounds, frozenset(own), self.world.steps - steps)
+        made = Made(built, reads, split, declared, bounds, frozenset(own), self.world.steps - steps)
+        if self.recall is not None and text is not None:
+            self.recall.keep(text, state, made)
+        return made
 
     def _gathered(
         self,
@@ -146,7 +158,7 @@ class LayerBuilder:
         paths: list[Path] = []
         nothing: tuple[Path, Tensor] | None = None
         for path, (builder, out) in found:
-            declared = {**_declared(path), **declared}
+            declared |= {a: told for a, told in _declared(path).items() if a not in declared}
             self.known.learn(declared)
             if out.absent:
                 nothing = nothing or (path, absent_like(out.shape))

@@ -71,6 +71,8 @@ def _like(random: Random, word: str) -> str:
     """Another word, mostly of the same kind."""
     if random.random() < 0.15:
         return f" {random.choice(PHRASES)} "
+    if not word:
+        return word
     if word[0].isdigit():
         return random.choice(ABSURD) if random.random() < 0.5 else str(random.randrange(10))
     if word.isidentifier():
