@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nasc.compiler.elaborate import Space
 from nasc.compiler.ir import Tensor
-from nasc.compiler.open_widths import Opening, range_of
+from nasc.compiler.open_widths import Opening, Reach, range_of
 from nasc.dsl import syntax
 from nasc.dsl.walk import mentions
 
@@ -20,8 +20,8 @@ class Group:
     width: int
 
     @property
-    def words(self) -> str:
-        return " and ".join(f"`{name}.width`" for name in self.stages)
+    def address(self) -> str:
+        return f"{self.stages[0]}.width"
 
 
 def arrow_groups(space: Space, wants: Callable[[str], bool]) -> list[Group]:
@@ -83,16 +83,16 @@ class _Tying:
 
 
 def with_arrows(
-    items: Sequence[syntax.SpaceItem], groups: Mapping[Group, int], opening: Opening
+    items: Sequence[syntax.SpaceItem], groups: Mapping[Group, Reach], opening: Opening
 ) -> list[syntax.SpaceItem]:
-    """The items of a space with the arrows of these groups opened, on grids of so many times the granularity."""
+    """The items of a space with the arrows of these groups opened."""
     widths: dict[str, syntax.Value] = {}
     lets: list[syntax.Let] = []
     taken = mentions(tuple(items)) | {i.name for i in items if isinstance(i, syntax.Let | syntax.Stage)}
-    for group, factor in groups.items():
+    for group, reach in groups.items():
         stages = [i for i in items if isinstance(i, syntax.Stage) and i.name in group.stages]
         span = stages[0].span
-        value = range_of(opening.around(group.width, factor), span)
+        value = range_of(opening.around(group.width, reach), span)
         if len(stages) > 1:
             name = f"{group.stages[0]}_width"
             while name in taken:

@@ -11,18 +11,15 @@ from nasc.compiler.elaborate import Space
 from nasc.compiler.layer_lines import Alternative, Line, gathered, property_of
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
-from nasc.compiler.open_widths import Opening, inner_widths, range_of, width_parameters
+from nasc.compiler.open_widths import Opening, Reach, inner_widths, range_of, width_parameters
 from nasc.compiler.substitution import Substitution
 from nasc.compiler.values import SpaceScope
 from nasc.dsl import syntax
 from nasc.dsl.walk import rewritten
 
 T = TypeVar("T")
-Key = tuple[str, str]
-"""A stage (or `head`) and a parameter of its blocks; WRITTEN for the numbers inside choices and nested operators."""
-Plan = Mapping[Key, int]
-"""What is opened; how many times the granularity each grid is a multiple of."""
-WRITTEN = ""
+Plan = Mapping[str, Reach]
+"""What is opened: widths of layers (`irb2.3.hidden`), and what is written inside a stage's operators (`cell1.*`)."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +30,32 @@ class LayerOpener:
     opening: Opening
     wants: Callable[[str], bool]
 
-    def keys(self) -> dict[Key, dict[str, int]]:
-        """What can be opened, with its widths by address."""
-        found: dict[Key, dict[str, int]] = {}
+    def parts(self) -> list[dict[str, tuple[int, ...]]]:
+        """What can be opened, by address, with its widths; what is of one parameter in one stage goes together."""
+        found: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
         for stage in self.space.header.stages:
             for text in self._texts[stage.name]:
                 for name, width in self._widths[text.address].items():
-                    found.setdefault((stage.name, name), {})[f"{text.address}.{name}"] = width
+                    found.setdefault((stage.name, name), {})[f"{text.address}.{name}"] = (width,)
             self._add_written(stage.name, self._stage_parts(stage), found)
         if self.space.header.head is not None:
             self._add_written("head", self.space.header.head.steps, found)
-        return found
+        return list(found.values())
 
     def stage(self, stage: syntax.Stage, plan: Plan) -> syntax.Stage:
         """A stage with what the plan opens of it."""
-        if not any(name == stage.name for name, _ in plan):
+        if not any(address.startswith(f"{stage.name}.") for address in plan):
             return stage
-        constant = dict(self._lines.constant(stage))
-        if factor := plan.get((stage.name, WRITTEN)):
-            constant = self._opened_values(constant, factor)
+        constant = self._lines.constant(stage)
+        if reach := plan.get(f"{stage.name}.*"):
+            constant = self._opened_values(constant, reach)
         lines = [self._line(text, plan) for text in self._texts[stage.name]]
         return gathered(stage, lines, constant, self.space.world.blocks)
 
     def head(self, head: syntax.Head, plan: Plan) -> syntax.Head:
         """The head with what the plan opens of it."""
-        factor = plan.get(("head", WRITTEN))
-        return head if factor is None else replace(head, steps=self._opened(head.steps, factor, []))
+        reach = plan.get("head.*")
+        return head if reach is None else replace(head, steps=self._opened(head.steps, reach, []))
 
     # --------------------------------------------------------------------------------------------- layers
 
@@ -81,7 +78,7 @@ class LayerOpener:
             text.address: {
                 name: width
                 for name, width in inner_widths(self.space, text, states[text.address]).items()
-                if self.opening.around(width).size > 1
+                if self.opening.has_choice(width)
             }
             if self.wants(text.address)
             else {}
@@ -91,12 +88,12 @@ class LayerOpener:
     def _line(self, text: LayerText, plan: Plan) -> Line:
         header = self.space.header
         found = self._alternative(text)
-        if factor := plan.get((text.stage, WRITTEN)):
-            found = self._opened_alternative(text, found, factor)
+        if reach := plan.get(f"{text.stage}.*"):
+            found = self._opened_alternative(text, found, reach)
         opened = {
-            name: range_of(self.opening.around(width, plan[text.stage, name]), text.span)
+            name: range_of(self.opening.around(width, plan[f"{text.address}.{name}"]), text.span)
             for name, width in self._widths[text.address].items()
-            if (text.stage, name) in plan
+            if f"{text.address}.{name}" in plan
         }
         own = text.width is not None and text.width.address != f"@{text.stage}.width"
         return Line(
@@ -112,13 +109,13 @@ class LayerOpener:
 
     # --------------------------------------------------------------------------------------------- written numbers
 
-    def _add_written(self, name: str, parts: object, found: dict[Key, dict[str, int]]) -> None:
+    def _add_written(self, name: str, parts: object, found: dict[tuple[str, str], dict[str, tuple[int, ...]]]) -> None:
         """Note the widths that stand in nested operators and in the candidates of choices."""
-        widths: list[tuple[str, int]] = []
+        widths: list[int] = []
         if self.wants(name):
-            self._opened(parts, 1, widths)
+            self._opened(parts, Reach(), widths)
         if widths:
-            found[name, WRITTEN] = {f"{name}.{parameter}#{i}": width for i, (parameter, width) in enumerate(widths)}
+            found[name, "*"] = {f"{name}.*": tuple(widths)}
 
     def _stage_parts(self, stage: syntax.Stage) -> object:
         """All that is rewritten of a stage where its written numbers are opened."""
@@ -128,18 +125,18 @@ class LayerOpener:
         ]
         return (*layers, *self._lines.constant(stage).values())
 
-    def _opened_alternative(self, text: LayerText, found: Alternative, factor: int) -> Alternative:
+    def _opened_alternative(self, text: LayerText, found: Alternative, reach: Reach) -> Alternative:
         if isinstance(text.callee, syntax.Choice):
-            whole = self._opened(_as_call(found), factor, [])
+            whole = self._opened(_as_call(found), reach, [])
             if isinstance(whole, syntax.Choice):
                 return replace(found, callee=whole)
             return replace(found, properties={p.name: p.value for p in whole.properties})
-        return replace(found, properties=self._opened_values(found.properties, factor))
+        return replace(found, properties=self._opened_values(found.properties, reach))
 
-    def _opened_values(self, values: Mapping[str, syntax.Value], factor: int) -> dict[str, syntax.Value]:
-        return {name: self._opened(value, factor, []) for name, value in values.items()}
+    def _opened_values(self, values: Mapping[str, syntax.Value], reach: Reach) -> dict[str, syntax.Value]:
+        return {name: self._opened(value, reach, []) for name, value in values.items()}
 
-    def _opened(self, part: T, factor: int, widths: list[tuple[str, int]]) -> T:
+    def _opened(self, part: T, reach: Reach, widths: list[int]) -> T:
         """A piece of syntax with the widths in the braces of its operators opened; they are added to `widths`."""
         blocks = self.space.world.blocks
 
@@ -153,10 +150,10 @@ class LayerOpener:
             if not isinstance(given.value, syntax.Number) or given.value.value.denominator != 1:
                 return given
             width = int(given.value.value)
-            if width < 1 or self.opening.around(width).size < 2:
+            if width < 1 or not self.opening.has_choice(width):
                 return given
-            widths.append((given.name, width))
-            return replace(given, value=range_of(self.opening.around(width, factor), given.value.span))
+            widths.append(width)
+            return replace(given, value=range_of(self.opening.around(width, reach), given.value.span))
 
         return rewritten(part, change)
 

@@ -49,22 +49,38 @@ class Opening:
         if self.granularity < 1:
             raise NascError(f"the granularity must be a whole number above 0, not {self.granularity}")
 
-    def step(self, width: int, factor: int = 1) -> int:
+    def step(self, width: int, factor: int) -> int:
         """The coarsest grid with the width on it and every multiple of `factor` times the granularity."""
         return math.gcd(self.granularity * factor, width)
 
-    def around(self, width: int, factor: int = 1) -> Domain:
+    def around(self, width: int, reach: Reach) -> Domain:
         """The widths to choose from: `width` is always one of them, and none is 0."""
-        step = self.step(width, factor)
-        first = max(1, math.ceil(self.low * width / step)) * step
-        return Domain.grid(first, math.floor(self.high * width / step) * step, step)
+        step = self.step(width, reach.factor)
+        first = max(1, math.ceil(self.low * width / step)) * step if reach.narrower else width
+        last = math.floor(self.high * width / step) * step if reach.wider else width
+        return Domain.grid(first, last, step)
+
+    def has_choice(self, width: int) -> bool:
+        """Is there more to choose from than the width itself?"""
+        return self.around(width, Reach()).size > 1
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How one width is opened: on a grid of so many times the granularity, to narrower and to wider ones."""
+
+    factor: int = 1
+    narrower: bool = True
+    wider: bool = True
 
 
 def parse_shares(text: str) -> tuple[Fraction, Fraction]:
     """The two ends of `0.5..1.5`. Raises `NascError` for anything else."""
     found = _SHARES.fullmatch(text.strip())
     if found is None:
-        raise NascError(f"`{text}` is not a range of shares", help="for example 0.5..1.5: from half to half as much again")
+        raise NascError(
+            f"`{text}` is not a range of shares", help="for example 0.5..1.5: from half to half as much again"
+        )
     return Fraction(found[1]), Fraction(found[2])
 
 

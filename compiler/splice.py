@@ -24,7 +24,11 @@ def spliced(module: Module, items: Sequence[syntax.SpaceItem], network: bool, no
     """
     file, space = module.file, module.space
     assert space is not None
-    edits = [*_heads(space, network), *_imports(module, replace(space, items=tuple(items))), *_items(file, space, items)]
+    edits = [
+        *_heads(space, network),
+        *_imports(module, replace(space, items=tuple(items))),
+        *_items(file, space, items),
+    ]
     text = format_text(_applied(file.source.text, edits))
     return format_text(noted(parse(text)[0], text, note)) if note else text
 

@@ -6,15 +6,17 @@ tried, and what cannot be opened at all stays as it is, with a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
+from nasc.compiler.contains import contains
 from nasc.compiler.count import count_members
 from nasc.compiler.elaborate import Space, elaborate
 from nasc.compiler.idle import without_idle, without_unused_lets
-from nasc.compiler.open_arrows import Group, arrow_groups, with_arrows
-from nasc.compiler.open_layers import WRITTEN, Key, LayerOpener
-from nasc.compiler.open_widths import Opening
+from nasc.compiler.open_arrows import arrow_groups, with_arrows
+from nasc.compiler.open_layers import LayerOpener, Plan
+from nasc.compiler.open_widths import Opening, Reach
 from nasc.compiler.opened import Checked, space_of
 from nasc.compiler.splice import spliced
 from nasc.dsl import syntax
@@ -22,6 +24,14 @@ from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
 
 SHOWN = 3
 """Widths that a note names."""
+
+
+class _Verdict(Enum):
+    """Whether a plan makes a space, and one that holds the network."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    APART = "apart"
 
 
 @dataclass(frozen=True)
@@ -60,21 +70,8 @@ def _require_known(space: Space, only: Sequence[str]) -> None:
             raise NascError(f"`{space.name}` has no stage or layer `{name}`", help=did_you_mean(name, known))
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is opened, and how many times the granularity each grid is a multiple of."""
-
-    inner: Mapping[Key, int]
-    arrows: Mapping[Group, int]
-
-    def with_(self, part: Key | Group, factor: int) -> _Plan:
-        if isinstance(part, Group):
-            return replace(self, arrows={**self.arrows, part: factor})
-        return replace(self, inner={**self.inner, part: factor})
-
-
 class _Widening:
-    """Finds the plan that makes a space, and writes it."""
+    """Finds a plan that makes a space around the network, and writes it."""
 
     def __init__(self, checked: Checked, space: Space, opening: Opening, only: frozenset[str], outputs: bool) -> None:
         self.module = checked.module
@@ -82,9 +79,12 @@ class _Widening:
         self.opening = opening
         self.only = only
         self.layers = LayerOpener(space, opening, self._wants)
-        self.keys = self.layers.keys()
         groups = arrow_groups(space, self._wants) if outputs else []
-        self.groups = [group for group in groups if opening.around(group.width).size > 1]
+        self.groups = {group.address: group for group in groups if opening.has_choice(group.width)}
+        self.parts = [*self.layers.parts(), *({a: (group.width,)} for a, group in self.groups.items())]
+        self.widths = {address: widths for part in self.parts for address, widths in part.items()}
+        self.known = contains(space, space).yes
+        """Whether inclusion can be told at all of such a network."""
         self.notes: list[str] = []
 
     def _wants(self, address: str) -> bool:
@@ -92,93 +92,106 @@ class _Widening:
 
     def widened(self, note: str) -> Widened:
         plan = self._plan()
-        widths = self._widths(plan)
-        if not widths:
-            self.notes.append("nothing is opened: no width has a range of more values than its own")
-            return Widened(spliced(self.module, self.space.syntax.items, self.space.syntax.network, note), 0, self._said())
-        self._note_grids(widths)
-        made = self._space(plan)
-        file = without_idle(replace(self.module.file, items=(made,)), self.module.blocks)
-        (kept,) = (item for item in file.items if isinstance(item, syntax.Space))
-        text = spliced(self.module, without_unused_lets(kept.items), False, note)
-        return Widened(text, len(widths), self._said())
+        if not plan:
+            self.notes.append("nothing is opened: there is no inner width with more than one value in its range")
+            items, network = self.space.syntax.items, self.space.syntax.network
+        else:
+            self._note_grids(plan)
+            file = without_idle(replace(self.module.file, items=(self._space(plan),)), self.module.blocks)
+            (made,) = (item for item in file.items if isinstance(item, syntax.Space))
+            items, network = without_unused_lets(made.items), False
+        opened = sum(len(self.widths[address]) for address in plan)
+        return Widened(spliced(self.module, items, network, note), opened, tuple(self.notes))
 
-    def _said(self) -> tuple[str, ...]:
-        return tuple(self.notes)
-
-    def _space(self, plan: _Plan) -> syntax.Space:
+    def _space(self, plan: Plan) -> syntax.Space:
         """The space that a plan makes, with what has no effect in it."""
         items: list[syntax.SpaceItem] = []
         for item in self.space.syntax.items:
             match item:
                 case syntax.Stage():
-                    items.append(self.layers.stage(item, plan.inner))
+                    items.append(self.layers.stage(item, plan))
                 case syntax.Head():
-                    items.append(self.layers.head(item, plan.inner))
+                    items.append(self.layers.head(item, plan))
                 case _:
                     items.append(item)
-        items = with_arrows(items, plan.arrows, self.opening)
+        arrows = {group: plan[address] for address, group in self.groups.items() if address in plan}
+        items = with_arrows(items, arrows, self.opening)
         return replace(self.space.syntax, network=False, items=tuple(items))
 
     # --------------------------------------------------------------------------------------------- the plan
 
-    def _plan(self) -> _Plan:
+    def _plan(self) -> Plan:
         """Everything on its finest grid, or else as much as makes a space, one part after another."""
-        everything = _Plan(dict.fromkeys(self.keys, 1), dict.fromkeys(self.groups, 1))
-        if self._is_space(everything):
+        everything = dict.fromkeys(self.widths, Reach())
+        if self._verdict(everything) is _Verdict.RIGHT:
             return everything
-        plan = _Plan({}, {})
-        for part in (*self.keys, *self.groups):
-            tried = (plan.with_(part, factor) for factor in self._factors(part))
-            found = next((more for more in tried if self._is_space(more)), None)
-            if found is None:
-                self.notes.append(f"{self._words(part)} cannot be opened and stays as it is")
-            plan = found or plan
+        plan: Plan = {}
+        for part in self.parts:
+            plan = self._with_part(plan, tuple(part))
         return plan
 
-    def _is_space(self, plan: _Plan) -> bool:
-        diagnostics = Diagnostics()
-        return elaborate(self._space(plan), self.module.blocks, diagnostics) is not None and not diagnostics.errors
+    def _with_part(self, plan: Plan, addresses: Sequence[str]) -> Plan:
+        """A plan with more widths opened: alike if that is possible, else each as far as it goes."""
+        made = {**plan, **dict.fromkeys(addresses, Reach())}
+        verdict = self._verdict(made)
+        if verdict is _Verdict.RIGHT:
+            return made
+        others = [Reach(narrower=False), Reach(wider=False)]
+        for reach in [*(self._coarser(addresses) if verdict is _Verdict.WRONG else ()), *others]:
+            made = {**plan, **dict.fromkeys(addresses, reach)}
+            if self._has_choice(addresses, reach) and self._verdict(made) is _Verdict.RIGHT:
+                return made
+        if len(addresses) == 1:
+            self.notes.append(f"{_words(addresses[0])} cannot be opened and stays as it is")
+        for address in addresses if len(addresses) > 1 else ():
+            plan = self._with_part(plan, (address,))
+        return plan
 
-    def _factors(self, part: Key | Group) -> Iterator[int]:
-        """Factors of the granularity that give different grids, finer ones first."""
-        widths = (part.width,) if isinstance(part, Group) else tuple(self.keys[part].values())
-        seen: set[tuple[int, ...]] = set()
-        for factor in range(1, max(widths) // self.opening.granularity + 2):
+    def _verdict(self, plan: Plan) -> _Verdict:
+        diagnostics = Diagnostics()
+        space = elaborate(self._space(plan), self.module.blocks, diagnostics)
+        if space is None or diagnostics.errors:
+            return _Verdict.WRONG
+        yes = contains(space, self.space).yes
+        return _Verdict.RIGHT if yes or (yes is None and not self.known) else _Verdict.APART
+
+    def _has_choice(self, addresses: Sequence[str], reach: Reach) -> bool:
+        widths = (width for address in addresses for width in self.widths[address])
+        return any(self.opening.around(width, reach).size > 1 for width in widths)
+
+    def _coarser(self, addresses: Sequence[str]) -> Iterator[Reach]:
+        """Coarser grids, the finest first."""
+        widths = [width for address in addresses for width in self.widths[address]]
+        seen = {tuple(self.opening.step(width, 1) for width in widths)}
+        for factor in range(2, max(widths) // self.opening.granularity + 2):
             steps = tuple(self.opening.step(width, factor) for width in widths)
-            if steps not in seen and any(self.opening.around(width, factor).size > 1 for width in widths):
+            if steps not in seen:
                 seen.add(steps)
-                yield factor
+                yield Reach(factor)
 
     # --------------------------------------------------------------------------------------------- notes
 
-    def _words(self, part: Key | Group) -> str:
-        if isinstance(part, Group):
-            return part.words
-        stage, parameter = part
-        return f"what is written inside the operators of `{stage}`" if parameter == WRITTEN else f"`{stage}.{parameter}`"
-
-    def _widths(self, plan: _Plan) -> dict[str, tuple[int, int]]:
-        """Each width that a plan opens, by address, with its step."""
-        inner = {
-            address: (width, self.opening.step(width, factor))
-            for key, factor in plan.inner.items()
-            for address, width in self.keys[key].items()
-        }
-        arrows = {
-            f"{group.stages[0]}.width": (group.width, self.opening.step(group.width, factor))
-            for group, factor in plan.arrows.items()
-        }
-        return {**inner, **arrows}
-
-    def _note_grids(self, widths: Mapping[str, tuple[int, int]]) -> None:
-        """Say where the grid is not the granularity."""
+    def _note_grids(self, plan: Plan) -> None:
+        """Say where the grid is not the granularity, and where a width is opened to one side only."""
         grid = self.opening.granularity
-        for words, there in (
-            (f"no multiples of {grid}, so their grids are finer", [a for a, (_, s) in widths.items() if s % grid]),
-            (f"possible on coarser grids than {grid} only", [a for a, (_, s) in widths.items() if s > grid]),
-        ):
-            shown = [f"{a} ({widths[a][0]}, step {widths[a][1]})" for a in there[:SHOWN]]
-            if there:
-                more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
-                self.notes.append(f"{words}: {', '.join(shown)}{more}")
+        every = [
+            (address, width, self.opening.step(width, reach.factor), reach)
+            for address, reach in plan.items()
+            for width in self.widths[address]
+        ]
+        finer = [f"{a} ({w}, step {s})" for a, w, s, _ in every if s % grid]
+        coarser = [f"{a} ({w}, step {s})" for a, w, s, _ in every if s > grid]
+        one_sided = [f"{a} ({w})" for a, w, _, reach in every if not (reach.narrower and reach.wider)]
+        self._note(f"no multiples of {grid}, so that their steps are smaller", finer)
+        self._note(f"with steps above {grid}, as their blocks need", coarser)
+        self._note("opened to one side only, as the other one makes other networks", one_sided)
+
+    def _note(self, words: str, there: Sequence[str]) -> None:
+        if there:
+            more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+            self.notes.append(f"{words}: {', '.join(there[:SHOWN])}{more}")
+
+
+def _words(address: str) -> str:
+    stage, _, last = address.rpartition(".")
+    return f"what is written inside the operators of `{stage}`" if last == "*" else f"`{address}`"

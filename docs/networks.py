@@ -33,8 +33,8 @@ layers for one input, those of gates (squeeze-and-excitation) included; biases, 
 counted. `nasc cost` prints these numbers, and the tests hold this page to them.
 """
 AFTER_LIST = """
-There is no public code for NetAdaptV2: its file is read off the paper's table, which prints 225M MACs, and what the
-paper leaves open is assumed.
+There is no public code for NetAdaptV2: its files are read off the paper's tables, which print 225M MACs for Table 8,
+314M for Table 9 and none for Table 10, and what the paper leaves open is assumed.
 
 ## Against a second source
 

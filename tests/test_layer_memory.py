@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from nasc.compiler import layer_memory
 from nasc.compiler.check import Checked, check
 from nasc.compiler.layer_memory import LayerMemory
@@ -29,7 +30,7 @@ space memory {
   stage a unit x 2 -> wide
   stage b gated x 3 { kernel 3  expand 1  skip same_shape } -> {16, 24, 32} { layer 2 { kernel 5 } }
   stage c gated x 2 .. 3 { kernel {3, 5}  expand {1, 2} } -> 24
-  stage d gated { kernel 3  expand (0, 4]  act one of { relu hswish } } -> 16
+  stage d gated { kernel 3  expand (0, 4]  act {relu, hard_swish} } -> 16
   head global_pool | linear
 }
 search prunet { seed 1 }
@@ -45,6 +46,8 @@ EDITS = [
     ("layer 2 { kernel 5 }", "layer 3 { kernel 7 }"),
     ("expand 1  skip", "expand 0  skip"),
     ("classes 10", "classes 100"),
+    ("stage d gated { kernel 3", "stage d gated { kernel 3/2"),
+    ("x 3 { kernel 3  expand 1", "x 3 { kernel 3  hidden wide"),
     ("x 2 -> wide", "x 2 from stem -> wide"),
     ("{ kernel 3  stride 2 } -> 16", "{ kernel 3  stride 2  norm identity } -> 24"),
 ]
@@ -52,13 +55,19 @@ EDITS = [
 
 def found(checked: Checked) -> tuple[object, ...]:
     """All that a check has found, comparable: what is wrong, the trellis, and which values are looked at."""
-    wrong = [(d.code, d.message, d.note, d.help, d.span and (d.span.start, d.span.end)) for d in checked.diagnostics.found]
+    wrong = [
+        (d.code, d.message, d.note, d.help, d.span and (d.span.start, d.span.end)) for d in checked.diagnostics.found
+    ]
     space = checked.space
     if space is None:
         return (wrong,)
     trellis = space.trellis
     slots = [
-        (s.address, s.skippable, [[(e.kind, e.source, e.target, e.variant, e.out, e.newly) for e in edges] for edges in s.edges.values()])
+        (
+            s.address,
+            s.skippable,
+            [[(e.kind, e.source, e.target, e.variant, e.out, e.newly) for e in edges] for edges in s.edges.values()],
+        )
         for s in trellis.slots
     ]
     given = [node for node in walk(space.syntax) if isinstance(node, syntax.Property)]
@@ -100,7 +109,9 @@ def test_a_change_of_one_stage_builds_that_stage_alone() -> None:
     memory = LayerMemory()
     check(load_file(SPACES / "memory.nas", TEXT), memory)
     first = memory.count
-    check(load_file(SPACES / "memory.nas", TEXT.replace("stage d gated { kernel 3", "stage d gated { kernel 5")), memory)
+    check(
+        load_file(SPACES / "memory.nas", TEXT.replace("stage d gated { kernel 3", "stage d gated { kernel 5")), memory
+    )
     assert memory.count == first + 1
 
 
@@ -112,7 +123,7 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sum(map(len, memory.kept.values())) == memory.count <= 5
 
 
-@pytest.mark.parametrize("name", ["prunet_imagenet", "fbnet", "elastic_widths", "vit_tiny", "netadapt_v2_mbv1"])
+@pytest.mark.parametrize("name", ["digits", "fashion", "tiny_gpt", "tiny_vit", "detection", "figs_resnet50"])
 def test_random_edits_of_spaces(name: str) -> None:
     """Numbers and words of a text are replaced by others of it, one after another, now and then all undone."""
     path = SPACES / f"{name}.nas"

@@ -27,9 +27,12 @@ FAMILIES = [
     epilog=example(
         "nasc import blocks.txt --family mobilenetv3 --name mobilenet_v3_large -o large.nas",
         "nasc import ds_r1_k3_s1_e1_c16_se0.25 ir_r2_k3_s2_e6_c24_se0.25 ir_r2_k5_s2_e6_c40_se0.25",
+        "nasc import --exported model.pt2 -o net.nas --weights net.safetensors",
     )
 )
-@click.argument("stages", nargs=-1, required=True, metavar="FILE|BLOCK...")
+@click.argument("stages", nargs=-1, metavar="FILE|BLOCK...")
+@click.option("--exported", type=PATH, metavar="FILE", help="Import a file of torch.export.save (.pt2) instead.")
+@click.option("--weights", type=PATH, metavar="FILE", help="With --exported: the safetensors file to write.")
 @click.option("-o", "--out", type=PATH, metavar="FILE", help="The .nas file to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option("--name", help="The network's name.  [default: the file's]")
@@ -52,8 +55,12 @@ FAMILIES = [
 @click.option("--se-gate", type=click.Choice(["sigmoid", "hard_sigmoid"]), help="What ends a gate.")
 @click.option("--bn-eps", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of the batch norms.")
 @click.option("--round-limit", type=click.FloatRange(0, 1), help="Widths never shrink below it when rounded.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     stages: tuple[str, ...],
+    exported: Path | None,
+    weights: Path | None,
     out: Path | None,
     force: bool,
     name: str | None,
@@ -66,13 +73,25 @@ def command(
     dropout: float,
     **family: Any,
 ) -> None:
-    """Turn block strings in timm's notation into a .nas file with one member.
+    """Turn block strings in timm's notation, or an exported PyTorch program, into a .nas file with one member.
 
     FILE has one stage a line, or timm's list of lists; strings on the command line are one stage each. A stage of
     several block strings has blanks or commas between them. A family sets what the strings leave open; the
-    options after --dropout change it. Nothing that a file holds is run.
+    options after --dropout change it.
+
+    With --exported, the network is what `torch.export.save` wrote of a module in evaluation: its layers become blocks
+    of the library where they are such, and its weights fit the `model.py` that the .nas file compiles to. What comes
+    out is compared with the program. Nothing that a file holds is run as code.
     """
     from nasc.import_network import Options, imported
+
+    if exported is not None:
+        _program(ctx, exported, name, out, weights, force)
+        return
+    if weights is not None:
+        raise click.UsageError("--weights is for --exported: block strings have none")
+    if not stages:
+        raise click.UsageError("give block strings, a file of them, or --exported with a program")
 
     label, stages_read = _stages(stages)
     name = _name(name, label)
@@ -89,6 +108,31 @@ def command(
     )
     text = imported(stages_read, options, note="Imported from block strings.")
     _write(text, out, force)
+
+
+_FOR_PROGRAMS = {"exported", "weights", "out", "force", "name"}
+
+
+def _program(
+    ctx: click.Context, exported: Path, name: str | None, out: Path | None, weights: Path | None, force: bool
+) -> None:
+    """Import a program; nothing is written where it cannot be."""
+    from nasc.compiler.weights import write_weights
+    from nasc.exported.imported import imported_program
+
+    given = [key for key in ctx.params if ctx.get_parameter_source(key) == click.core.ParameterSource.COMMANDLINE]
+    for key in given:
+        if key not in _FOR_PROGRAMS:
+            what = "block strings" if key == "stages" else f"--{key.replace('_', '-')}"
+            raise click.UsageError(f"{what} cannot be given with --exported: the program says it all")
+    if weights is not None:
+        _refuse_replacing(weights, force)
+    found = imported_program(exported, _name(name, exported))
+    _write(found.text, out, force)
+    if weights is not None:
+        write_weights(weights, found.weights)
+        click.echo(weights)
+    click.echo(f"outputs for noise differ from the program's by {found.difference:.2g}", err=True)
 
 
 def _stages(given: tuple[str, ...]) -> tuple[Path | None, Any]:
@@ -135,15 +179,20 @@ def _write(text: str, out: Path | None, force: bool) -> None:
     from nasc.compiler.cost import cost_of
     from nasc.compiler.opened import open_file, space_of
     from nasc.compiler.write_files import write_file
-    from nasc.dsl.diagnostics import NascError
 
     cost = cost_of(space_of(open_file("<imported>", text))).as_json()
     if out is None:
         click.echo(text, nl=False)
-    elif not force and (out.exists() or out.is_symlink()):
-        raise NascError(f"{out} is there already", help="take another name, or --force to replace it")
     else:
+        _refuse_replacing(out, force)
         write_file(out, text.encode())
         click.echo(out)
     params, macs = cost["params"], cost["macs"]
     click.echo(f"{params:,} ({amount(params)}) parameters and {macs:,} ({amount(macs)}) MACs", err=True)
+
+
+def _refuse_replacing(file: Path, force: bool) -> None:
+    from nasc.dsl.diagnostics import NascError
+
+    if not force and (file.exists() or file.is_symlink()):
+        raise NascError(f"{file} is there already", help="take another name, or --force to replace it")

@@ -13,12 +13,13 @@ from nasc.compiler.concrete import concrete
 from nasc.compiler.ir import Network, Tensor
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
+from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.weights import Array, fitted, joined, network_state
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.format import format_text
 from nasc.exported.layering import Layered, layered
 from nasc.exported.same_graph import matched, whole_graph
-from nasc.exported.traced import Traced, traced
+from nasc.exported.traced import Traced, printable, traced
 from nasc.runtime.read_exported import read_exported, run_exported
 from nasc.stage_lines import Layer, arrow, braces, stage_lines
 
@@ -63,21 +64,21 @@ def imported_program(path: Path, name: str) -> Imported:
 def _text(parts: Layered, found: Traced, name: str, source: str) -> str:
     defaults = _defaults([*parts.body, *parts.head])
     body = [_without(layer, defaults) for layer in parts.body]
-    lines = ["nas 1", f"// Imported from {source.encode('ascii', 'replace').decode().replace(chr(10), ' ')}."]
+    lines = ["nas 1", f"// Imported from {printable(source)}."]
     lines += [*parts.blocks, f"network {name} {{"]
-    lines += [f"input image {found.graph.inputs['in']}", f"output {_output(found.graph.result, bool(parts.head))}"]
+    lines += [f"input image {found.graph.inputs['in']}", f"output {_output(found.graph.result, parts.head[-1])}"]
     changed = {key: value for key, value in defaults.items() if value != _USUAL[key]}
     lines += [f"default {braces(changed)}"] if changed else []
     lines += ["", *_stages(body)]
-    if parts.head:
-        head = [_without(layer, defaults) for layer in parts.head]
-        head[-1] = replace(head[-1], filters=None)
-        lines.append("head " + " | ".join(f"{each.block} {braces(dict(each.values))}{arrow(each)}" for each in head))
+    head = [_without(layer, defaults) for layer in parts.head]
+    if head[-1].block == "linear":
+        head[-1] = replace(head[-1], filters=None)  # the output says how many
+    lines.append("head " + " | ".join(f"{each.block} {braces(dict(each.values))}{arrow(each)}" for each in head))
     return "\n".join([*lines, "}", ""])
 
 
-def _output(result: Tensor, head: bool) -> str:
-    if head:
+def _output(result: Tensor, last: Layer) -> str:
+    if last.block == "linear":
         return f"classes {result.channels}"
     if result.height is None or result.height * (result.width or 0) == 1:
         raise NascError(
@@ -113,7 +114,7 @@ def _stages(layers: Sequence[Layer]) -> list[str]:
     for layer in layers:
         last = runs[-1][-1] if runs else None
         joins = last is not None and (last.block, last.filters) == (layer.block, layer.filters)
-        if joins and layer.filters is not None and "stride" not in dict(layer.values) and len(runs) > 1:
+        if joins and layer.block not in PRIMITIVES and "stride" not in dict(layer.values) and len(runs) > 1:
             runs[-1].append(layer)
         else:
             runs.append([layer])

@@ -1,22 +1,27 @@
 """Which parts of a graph are its layers: the division into library blocks, or what stands for them, that is cheapest.
 
-A dynamic programme over the cuts: a library block costs 1, an operator by itself a little more, a segment that no block
-of the library is costs most. So few and known blocks win.
+A dynamic programme over the cuts: a library block costs 1, an operator by itself more, a block of one's own most. So
+few and known blocks win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nasc.compiler.ir import Graph, Node
 from nasc.exported.library_blocks import LONGEST, Recogniser
 from nasc.exported.local_blocks import local_block, structure
 from nasc.exported.numbers import number, pads_same, sides
-from nasc.exported.segments import ACTIVATIONS, NORMS, Segment, cuts, segment
+from nasc.exported.segments import ACTIVATIONS, NORMS, Segment, cuts, segment, spelled
 from nasc.stage_lines import Layer
 
-_LIBRARY, _OPERATOR, _STRAY, _OWN = 1.0, 1.5, 2.0, 4.0
+_LIBRARY, _OPERATOR, _STRAY, _CHAIN, _OWN = 1.0, 1.5, 2.0, 2.5, 4.0
+_NORM = 2.25
+"""Of a norm that is drawn into the block before it: more than nothing, as it may belong to the convolution after it."""
+_STRAIGHT = re.compile("(na?[cpd])+|na")
+"""Straight rows that become blocks: norms and activations before convolutions, or without any."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,14 @@ def layered(graph: Graph) -> Layered:
 
 
 def _head_start(graph: Graph, where: list[int]) -> int:
-    """Where the head begins: at the global pooling after which only one thing follows another, or the last layer."""
-    end = len(graph.nodes)
-    if graph.nodes[-1].op != "linear":
-        return end
-    found = end - 1
-    for cut in reversed(where[:-1]):
-        if cut + 1 not in where or graph.nodes[cut].op in ("conv2d", "max_pool") and graph.nodes[cut].output.positions > 1:
-            break
-        if graph.nodes[cut].op == "global_pool":
-            return cut
-    return found
+    """Where the head begins: at the global pooling with nothing but a row of operators after it, or the last cut."""
+    if graph.nodes[-1].op == "linear":
+        for cut in reversed(where[:-1]):
+            if cut + 1 not in where or graph.nodes[cut].output.positions > 1:
+                break
+            if graph.nodes[cut].op == "global_pool":
+                return cut
+    return where[-2]
 
 
 def _places(graph: Graph, where: list[int], recogniser: Recogniser) -> list[_Place]:
@@ -80,12 +82,21 @@ def _ways(graph: Graph, start: int, end: int, next_cut: int, known: Recogniser) 
     layer = known.layer(part) if end - start <= LONGEST else None
     if layer is not None:
         yield _LIBRARY, _Place(part, layer)
-    elif end == next_cut and end - start == 1 and (single := _operator(part.nodes[0])) is not None:
+    elif end - start == 1 and (single := _operator(part.nodes[0])) is not None:
         yield _STRAY if part.nodes[0].op in ACTIVATIONS | NORMS else _OPERATOR, _Place(part, single)
     elif end == next_cut:
         yield _OWN, _Place(part, None)
-    elif next_cut - start > 1 and end == next_cut + 1 and part.nodes[-1].op in ACTIVATIONS:
-        yield _OWN, _Place(part, None)
+    elif next_cut - start > 1 and _follows(after := part.nodes[next_cut - start :]):
+        yield _OWN + _NORM * (after[0].op in NORMS), _Place(part, None)
+    elif part.is_chain and _STRAIGHT.fullmatch(spelled(part.nodes, part.graph.shapes)):
+        yield _CHAIN, _Place(part, None)
+
+
+def _follows(nodes: Sequence[Node]) -> bool:
+    """Do these belong to the block before them: a norm, an activation, or one after the other?"""
+    return tuple(node.op in NORMS for node in nodes) in ((True, False), (False,), (True,)) and all(
+        node.op in NORMS | ACTIVATIONS for node in nodes
+    )
 
 
 def _operator(node: Node) -> Layer | None:
@@ -94,8 +105,9 @@ def _operator(node: Node) -> Layer | None:
     if node.op in ("conv2d", "slice", *_JOINS):
         return None
     if node.op in ("max_pool", "avg_pool"):
-        values = {"kernel": sides(a["kernel"]), "stride": str(a["stride"][0])}
-        return Layer(node.op, None, tuple((values if pads_same(node) else {**values, "padding": sides(a["padding"])}).items()))
+        values = [("kernel", sides(a["kernel"])), ("stride", str(a["stride"][0]))]
+        padding = [] if pads_same(node) else [("padding", sides(a["padding"]))]
+        return Layer(node.op, None, (*values, *padding))
     if node.op == "linear":
         return Layer("linear", int(str(node.output.channels)), () if a["bias"] else (("bias", "no"),))
     return Layer(node.op, None, tuple((key, number(value)) for key, value in a.items()))

@@ -31,6 +31,7 @@ _PASSING = frozenset(
     {"contiguous", "clone", "detach", "alias", "lift_fresh_copy", "feature_dropout", "sym_size", "_to_copy", "to"}
 )
 """Operators whose result is what came in (in evaluation)."""
+_RESHAPING = frozenset({"flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten"})
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,19 @@ class _Refused(Exception):
     """Why an operator has no counterpart."""
 
 
+def _not_imported(statement: Statement, reason: str) -> NascError:
+    place = f" (in `{printable(statement.module)}`)" if statement.module else ""
+    return NascError(
+        f"`{printable(statement.operator)}`{place} cannot be imported: {reason}",
+        help="leave this part out of the module that you export, or write it as a block by hand",
+    )
+
+
+def printable(text: str) -> str:
+    """The text of a stranger's file in one line of plain characters."""
+    return "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in text[:200])
+
+
 @dataclass
 class _Tracer:
     program: Exported
@@ -77,10 +91,13 @@ class _Tracer:
     nodes: list[Node] = field(default_factory=list)
     shapes: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Mapping[str, Array]] = field(default_factory=dict)
+    constants: dict[str, Array] = field(default_factory=dict)
+    """The stored tensors, and what the program only reshapes of them."""
 
     def traced(self) -> Traced:
         self.values = {self.program.input: _Value(INPUT)}
         self.shapes = {INPUT: self.image}
+        self.constants = dict(self.program.held)
         for statement in self.program.statements:
             self._statement(statement)
         found = self.values.get(self.program.output)
@@ -90,25 +107,34 @@ class _Tracer:
         return Traced(_live(graph), self.state)
 
     def _statement(self, statement: Statement) -> None:
-        rule = statement.operator.rstrip("_") if statement.operator.startswith("_") is False else statement.operator
-        place = f" (in `{statement.module}`)" if statement.module else ""
+        private = statement.operator.startswith("_")
+        rule = statement.operator if private else statement.operator.rstrip("_")
         try:
             if not _reads(statement, self.values):
-                return  # a number or a tensor that does not depend on the image; what uses it will say so
-            function = _RULES.get(rule)
-            if function is None:
+                self._fold(statement)
+                return
+            if rule not in _RULES:
                 raise _Refused("nas has no such operator")
-            results = function(self, statement)
-        except _Refused as reason:
-            raise NascError(
-                f"`{statement.operator}`{place} cannot be imported: {reason}",
-                help="leave this part out of the module that you export, or write it as a block by hand",
-            ) from None
-        except ShapeError as error:
-            raise NascError(f"`{statement.operator}`{place} cannot be imported: {error}", help=error.help) from None
+            results = _RULES[rule](self, statement)
+        except (_Refused, ShapeError) as reason:
+            raise _not_imported(statement, str(reason)) from None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            raise _not_imported(statement, "its arguments are not understood") from None
         self.values.update(zip(statement.outputs, results, strict=False))
         if rule != statement.operator:
             self._overwritten(statement, results[0])
+
+    def _fold(self, statement: Statement) -> None:
+        """Keep a stored tensor that is reshaped. What else does not depend on the image is refused where it is read."""
+        operand = next(iter(statement.arguments.values()), None)
+        if not isinstance(operand, Ref) or operand.name not in self.constants or len(statement.outputs) != 1:
+            return
+        array = self.constants[operand.name]
+        if statement.operator in _RESHAPING:
+            self.constants[statement.outputs[0]] = array.reshape([size or 1 for size in statement.shape])
+        elif statement.operator in ("t", "permute"):
+            order = statement.arguments.get("dims", range(array.ndim)[::-1])
+            self.constants[statement.outputs[0]] = array.transpose(order)
 
     def _overwritten(self, statement: Statement, result: _Value) -> None:
         """After an operator in place, every name of its operand means the result."""
@@ -136,9 +162,9 @@ class _Tracer:
         found = statement.arguments.get(name)
         if found is None:
             return None
-        if not isinstance(found, Ref) or found.name not in self.program.held:
+        if not isinstance(found, Ref) or found.name not in self.constants:
             raise _Refused(f"its {name} is not a stored tensor")
-        return np.asarray(self.program.held[found.name], dtype=np.float32)
+        return np.asarray(self.constants[found.name], dtype=np.float32)
 
     def node(
         self,
@@ -294,6 +320,14 @@ def _linear(tracer: _Tracer, statement: Statement) -> list[_Value]:
     return [_Value(node)]
 
 
+def _addmm(tracer: _Tracer, statement: Statement) -> list[_Value]:
+    weight, bias = tracer.held(statement, "mat2"), tracer.held(statement, "self")
+    if weight is None or bias is None or {statement.arguments.get(name, 1) for name in ("alpha", "beta")} != {1}:
+        raise _Refused("it is not a linear layer")
+    state = {"weight": np.ascontiguousarray(weight.T), "bias": bias}
+    return [_Value(tracer.node("linear", [tracer.plain(statement, "mat1")], state, weight.shape[1]))]
+
+
 def _add(tracer: _Tracer, statement: Statement) -> list[_Value]:
     first, second = tracer.value(statement, "self"), tracer.value(statement, "other")
     if statement.arguments.get("alpha", 1) != 1 or first.last != second.last:
@@ -302,7 +336,7 @@ def _add(tracer: _Tracer, statement: Statement) -> list[_Value]:
 
 
 def _mul(tracer: _Tracer, statement: Statement) -> list[_Value]:
-    held = [n for n in ("self", "other") if getattr(statement.arguments[n], "name", "") in tracer.program.held]
+    held = [n for n in ("self", "other") if getattr(statement.arguments[n], "name", "") in tracer.constants]
     if held:
         return _scaled(tracer, statement, held[0], "other" if held[0] == "self" else "self")
     pair = [tracer.value(statement, name) for name in ("self", "other")]
@@ -421,7 +455,7 @@ def _shuffle(tracer: _Tracer, statement: Statement) -> list[_Value]:
 _RULES: dict[str, Callable[[_Tracer, Statement], list[_Value]]] = {
     **{name: _activation(op) for name, op in _ACTIVATIONS.items()},
     **dict.fromkeys(_PASSING, _pass),
-    **dict.fromkeys(("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten"), _reshape),
+    **dict.fromkeys(_RESHAPING, _reshape),
     **dict.fromkeys(("conv2d", "convolution"), _convolution),
     **dict.fromkeys(("batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
     **dict.fromkeys(("hardtanh", "clamp"), _hardtanh),
@@ -430,9 +464,10 @@ _RULES: dict[str, Callable[[_Tracer, Statement], list[_Value]]] = {
     "gelu": _gelu,
     "layer_norm": _layer_norm,
     "linear": _linear,
+    "addmm": _addmm,
     "add": _add,
     "mul": _mul,
-    "max_pool2d": _pool("max_pool"),
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _pool("max_pool")),
     "avg_pool2d": _pool("avg_pool"),
     "mean": _mean,
     "upsample_nearest2d": _upsample,
