@@ -37,15 +37,15 @@ def _bound(kept: dict[int, Any]) -> None:
         kept.clear()
 
 
-_REFERENCES: dict[int, tuple[syntax.Choice, frozenset[str]]] = {}
+_REFERENCES: dict[int, tuple[syntax.Choice | syntax.Block, frozenset[str]]] = {}
 
 
-def referenced(choice: syntax.Choice) -> frozenset[str]:
-    """The names a choice mentions, as operators and in values."""
+def referenced(part: syntax.Choice | syntax.Block) -> frozenset[str]:
+    """The names a choice or a block mentions, as operators and in values."""
     _bound(_REFERENCES)
-    if id(choice) not in _REFERENCES:
-        _REFERENCES[id(choice)] = (choice, mentions(choice))
-    return _REFERENCES[id(choice)][1]
+    if id(part) not in _REFERENCES:
+        _REFERENCES[id(part)] = (part, mentions(part))
+    return _REFERENCES[id(part)][1]
 
 
 _FACTS: dict[int, tuple[syntax.Block, dict[str, syntax.Assignment], dict[int, str]]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nasc.compiler.block_facts import make_instance
 from nasc.compiler.choices import ChoiceBuilder
 from nasc.compiler.ir import Tensor
-from nasc.compiler.primitives import FORMS, PRIMITIVES
+from nasc.compiler.primitives import NAMES, PRIMITIVES
 from nasc.compiler.values import (
     Bound,
     ChoiceOperator,
@@ -178,7 +178,7 @@ class Builder(ChoiceBuilder):
             return self._channels(current, given, span)
         if name in PRIMITIVES:
             return self.primitive(name, given, current, width, span)
-        known = [*self.world.blocks, *PRIMITIVES, *FORMS]
+        known = [*self.world.blocks, *NAMES]
         raise Mistake("E0350", f"no block or operator is called `{name}`", span, did_you_mean(name, known))
 
     # --------------------------------------------------------------------------------------------- blocks

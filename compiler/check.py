@@ -15,7 +15,6 @@ from nasc.compiler.check_names import NameChecker
 from nasc.compiler.check_space import SpaceChecker
 from nasc.compiler.check_unused import warn_unused
 from nasc.compiler.elaborate import Space, elaborate
-from nasc.compiler.layer_memory import LayerMemory
 from nasc.dsl.diagnostics import Diagnostic, Diagnostics
 from nasc.dsl.loader import Module
 
@@ -32,11 +31,8 @@ class Checked:
     diagnostics: Diagnostics
 
 
-def check(module: Module, memory: LayerMemory | None = None) -> Checked:
-    """Check a loaded file: errors first, each kind in order of the text, then warnings. Never raises for its text.
-
-    `memory` makes the next check of a similar text faster, as `elaborate` has it.
-    """
+def check(module: Module) -> Checked:
+    """Check a loaded file: errors first, each kind in order of the text, then warnings. Never raises for its text."""
     found = Diagnostics(list(module.diagnostics.found))
     further = _static(module)
     if found.errors:
@@ -44,7 +40,7 @@ def check(module: Module, memory: LayerMemory | None = None) -> Checked:
     found.found.extend(further)
     space = None
     if module.space is not None and not found.errors:
-        space = elaborate(module.space, module.blocks, found, memory)
+        space = elaborate(module.space, module.blocks, found)
         if space is not None:
             check_effects(space, module.blocks, found)
             _check_methods(space, module, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from nasc.compiler.block_facts import referenced
 from nasc.compiler.check_names import WORDS, NameChecker, Scope
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Label, Span
@@ -99,4 +100,4 @@ def _operators(node: syntax.Node) -> frozenset[str]:
     """The blocks that a block mentions; its own parameters and local values are none."""
     assert isinstance(node, syntax.Block)
     own = {p.name for p in node.parameters} | {s.name for s in node.statements if isinstance(s, syntax.Assignment)}
-    return mentions((node.parameters, node.statements)) - own
+    return referenced(node) - own

@@ -34,8 +34,7 @@ def check_effects(space: Space, blocks: Blocks, diagnostics: Diagnostics) -> Non
 def _given(space: syntax.Space) -> Iterator[tuple[syntax.Property, Given]]:
     """Every value given at space level, with all that are given beside it or inherited there."""
     defaults = tuple(p for i in space.items if isinstance(i, syntax.Default) for p in i.properties)
-    used = mentions(tuple(i for i in space.items if not isinstance(i, syntax.Let)))
-    used |= mentions(tuple(i.value for i in space.items if isinstance(i, syntax.Let)))
+    used = mentions(space.items)
     for item in space.items:
         match item:
             case syntax.Default():

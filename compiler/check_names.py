@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nasc.compiler.evaluate import CONSTANTS
 from nasc.compiler.expr import FUNCTION_NAMES
-from nasc.compiler.primitives import FORMS, PRIMITIVES
+from nasc.compiler.primitives import NAMES, PRIMITIVES
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Label, Span, did_you_mean
 from nasc.dsl.walk import children
@@ -43,7 +43,7 @@ class NameChecker:
     operators: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.operators = frozenset(self.blocks) | frozenset(PRIMITIVES) | FORMS
+        self.operators = frozenset(self.blocks) | NAMES
 
     # --------------------------------------------------------------------------------------------- what there is
 
@@ -51,7 +51,7 @@ class NameChecker:
         """The parameters of a block or operator in order; None where there is none of this name."""
         if name in PRIMITIVES:
             return tuple(PRIMITIVES[name].parameters)
-        if name in FORMS:
+        if name in NAMES:
             return FORM_PARAMETERS.get(name, ())
         block = self.blocks.get(name)
         return tuple(p.name for p in block.parameters) if block is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from nasc.compiler.block_facts import referenced
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Span
 from nasc.dsl.loader import Module
@@ -65,7 +66,7 @@ def _reached(module: Module, names: frozenset[str]) -> set[str]:
         name = waiting.pop()
         if name in module.blocks and name not in used:
             used.add(name)
-            waiting.extend(mentions((module.blocks[name].parameters, module.blocks[name].statements)))
+            waiting.extend(referenced(module.blocks[name]))
     return used
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from typing import Any, Literal
 
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
-from nasc.compiler.expr import Rational, evaluate
+from nasc.compiler.expr import Rational, Size, add, evaluate
 from nasc.compiler.graph_tools import map_sizes
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.primitives import PRIMITIVES
@@ -96,6 +97,16 @@ def graph_cost(graph: Graph, values: Values, metric: Metric, shapes: dict[str, T
             )
             total += node_cost(concrete, [known[i] for i in node.inputs], metric)
     return total
+
+
+def graph_formula(graph: Graph, metric: Metric) -> Size:
+    """The cost of a graph without nested choices as a formula of its decisions."""
+    sizes: list[Size] = []
+    for node in graph.nodes:
+        primitive, inputs = PRIMITIVES[node.op], [graph.tensor(name) for name in node.inputs]
+        sizes.append(primitive.macs(node, inputs) if metric == "macs" else primitive.weights(node, inputs))
+    total: Size = 0
+    return reduce(add, sizes, total)
 
 
 def _settled(tensor: Tensor, values: Values) -> Tensor:

@@ -74,6 +74,10 @@ class Domain(BaseModel):
         """The value at an index, ascending."""
         return self.listed[index] if self.listed else exact(self.first + index * self.step)
 
+    def index(self, value: Rational) -> int:
+        """Where a value of the domain stands, ascending: `at` gives it back."""
+        return self.listed.index(value) if self.listed else int((value - self.first) // self.step)
+
     def split(self, keep: Callable[[Rational], bool]) -> tuple[Domain | None, Domain | None]:
         """The values for which `keep` holds, and the others. Raises `OverflowError` where there are too many to ask."""
         if self.size > ENUMERABLE:

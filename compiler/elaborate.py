@@ -12,8 +12,7 @@ from nasc.compiler.build import Builder
 from nasc.compiler.domain import Domain
 from nasc.compiler.expr import Rational, bounds, variable, variables
 from nasc.compiler.ir import Decision, Tensor
-from nasc.compiler.layer_builder import Knowledge, LayerBuilder, tensor_ref
-from nasc.compiler.layer_memory import Built, LayerMemory, Recall
+from nasc.compiler.layer_builder import Built, Knowledge, LayerBuilder, tensor_ref
 from nasc.compiler.layers import Header, LayerText, depth_domain, layer_texts, read_header
 from nasc.compiler.paths import Cell, NeedCells, Path
 from nasc.compiler.skipping import Unskippable, cannot_skip
@@ -52,14 +51,13 @@ class Elaborator:
     world: World
     header: Header
     needed: Mapping[str, set[str]]
-    recall: Recall | None = None
     known: Knowledge = field(default_factory=Knowledge)
     unskippable: list[Unskippable] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     layers: LayerBuilder = field(init=False)
 
     def __post_init__(self) -> None:
-        self.layers = LayerBuilder(self.world, self.header, self.needed, self.known, self.recall)
+        self.layers = LayerBuilder(self.world, self.header, self.needed, self.known)
 
     def run(self) -> Trellis:
         """The trellis of the space. Raises `Mistake`."""
@@ -336,21 +334,12 @@ def _needed_stages(space: syntax.Space, header: Header) -> dict[str, set[str]]:
     return needed
 
 
-def elaborate(
-    space: syntax.Space,
-    blocks: Mapping[str, syntax.Block],
-    diagnostics: Diagnostics,
-    memory: LayerMemory | None = None,
-) -> Space | None:
-    """Give a space its meaning; None where a mistake (added to `diagnostics`) leaves nothing to work with.
-
-    `memory` holds layers of earlier checks, and takes those that are built now; it changes nothing but the time.
-    """
+def elaborate(space: syntax.Space, blocks: Mapping[str, syntax.Block], diagnostics: Diagnostics) -> Space | None:
+    """Give a space its meaning; None where a mistake (added to `diagnostics`) leaves nothing to work with."""
     try:
         header = read_header(space)
         world = World(blocks, header.granularity, header.classes, header.defaults)
-        recall = None if memory is None else Recall(memory, world, header)
-        elaborator = Elaborator(space, world, header, _needed_stages(space, header), recall)
+        elaborator = Elaborator(space, world, header, _needed_stages(space, header))
         trellis = elaborator.run()
         if elaborator.mistakes:
             diagnostics.found.extend(m.diagnostic for m in elaborator.mistakes)

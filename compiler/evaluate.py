@@ -289,8 +289,7 @@ class Evaluator(Arithmetic):
             raise Mistake("E0336", "an interval needs a granularity", value.span, "add `granularity 8` to the space")
         unit: Rational = 1 if ratio_of is None else ratio_of
         low, high = self._literal(value.low, scope) * unit, self._literal(value.high, scope) * unit
-        first = exact(math.ceil(Fraction(low) / grid) * grid)
-        last = exact(math.floor(Fraction(high) / grid) * grid)
+        first, last = exact(-(-low // grid) * grid), exact(high // grid * grid)
         if value.open_low and first == low:
             first += grid
         if value.open_high and last == high:

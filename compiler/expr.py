@@ -166,12 +166,10 @@ def _scaled(size: Expr, factor: Rational) -> Size:
 
 
 def multiply(a: Size, b: Size) -> Size:
-    if not isinstance(a, Expr) and not isinstance(b, Expr):
-        return exact(a * b)
+    if not isinstance(a, Expr):
+        return _scaled(b, a) if isinstance(b, Expr) else exact(a * b)
     if not isinstance(b, Expr):
         return _scaled(a, b)
-    if not isinstance(a, Expr):
-        return _scaled(b, a)
     terms: dict[Monomial, Rational] = {}
     for m, c in a.terms:
         for n, d in b.terms:
@@ -183,7 +181,9 @@ def multiply(a: Size, b: Size) -> Size:
 def divide(a: Size, b: Size) -> Size:
     """`a / b`; raises `ZeroDivisionError` for a literal zero."""
     if not isinstance(b, Expr):
-        return multiply(a, exact(Fraction(1) / b))
+        if isinstance(a, int) and isinstance(b, int):
+            return Fraction(a, b) if a % b else a // b
+        return multiply(a, exact(Fraction(1, b)))
     if a == b:
         return 1
     if len(b.terms) == 1:

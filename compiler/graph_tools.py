@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nasc.compiler.expr import Expr, Size, substitute, variables
+from nasc.compiler.expr import Expr, Size, substitute
 from nasc.compiler.ir import Node, Variant
 
 
@@ -23,16 +23,17 @@ def live_nodes(nodes: Sequence[Node], output: str) -> list[Node]:
 def attribute_sizes(value: Any) -> list[Expr]:
     if isinstance(value, Expr):
         return [value]
-    return [s for v in value for s in attribute_sizes(v)] if isinstance(value, tuple) else []
+    return (
+        [s for v in value if isinstance(v, Expr | tuple) for s in attribute_sizes(v)]
+        if isinstance(value, tuple)
+        else []
+    )
 
 
 def node_variables(node: Node) -> frozenset[str]:
     """The decisions a node's attributes and output depend on."""
-    names = set(variables(node.output.channels))
-    for value in node.attributes.values():
-        for size in attribute_sizes(value):
-            names |= variables(size)
-    return frozenset(names)
+    sizes = attribute_sizes((node.output.channels, *node.attributes.values()))
+    return frozenset().union(*(size.names for size in sizes))
 
 
 def map_sizes(value: Any, change: Callable[[Size], Size]) -> Any:

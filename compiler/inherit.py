@@ -12,7 +12,7 @@ from nasc.compiler.member import Choices
 from nasc.compiler.methods.relax import RelaxedLayer
 from nasc.compiler.parts import by_layer, in_series
 from nasc.compiler.primitives import PRIMITIVES
-from nasc.compiler.specialise import specialise
+from nasc.compiler.specialise import specialise, without_idle_slices
 from nasc.compiler.structure import used_inputs
 from nasc.compiler.supernet_paths import candidate_paths
 from nasc.compiler.weights import joined
@@ -41,7 +41,7 @@ class Chosen:
         number, values = self.layer.candidates[self.number].choice(self.width)
         variant = self.layer.layer.variants[number]
         shared = {address: domain.first for address, domain in variant.shared.items()}
-        return _without_idle_slices(specialise(variant.graph, {**shared, **values}))
+        return without_idle_slices(specialise(variant.graph, {**shared, **values}))
 
 
 def inherited(
@@ -117,19 +117,6 @@ def _tensors(graph: Graph, paths: Mapping[str, str], target: ConcreteLayer) -> I
         for tensor in PRIMITIVES[node.op].state(node, [target.graph.tensor(name) for name in node.inputs]):
             names = joined(places[node.name], tensor.name), joined(paths[source.name], tensor.name)
             yield Inherited(*names, tensor.shape)
-
-
-def _without_idle_slices(graph: Graph) -> Graph:
-    """The graph without slices of all the channels there are: a network with one member is elaborated without them."""
-    standing = {name: name for name in graph.inputs}
-    nodes = []
-    for node in graph.nodes:
-        inputs = tuple(standing[name] for name in node.inputs)
-        idle = node.op == "slice" and node.output == graph.tensor(node.inputs[0])
-        standing[node.name] = inputs[0] if idle else node.name
-        if not idle:
-            nodes.append(node.model_copy(update={"inputs": inputs}))
-    return Graph(inputs=graph.inputs, nodes=tuple(nodes), output=standing[graph.output])
 
 
 def _form(graph: Graph) -> object:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from nasc.compiler.build import Builder
 from nasc.compiler.expr import Rational
 from nasc.compiler.ir import Decision, Graph, Tensor, Variant
-from nasc.compiler.layer_memory import Built, Declared, Intervals, Made, Recall
 from nasc.compiler.layers import Header, LayerText
 from nasc.compiler.overlap import without_overlaps
 from nasc.compiler.paths import Cell, Path, Shared, TooManyPaths, explore
@@ -18,6 +17,14 @@ from nasc.compiler.values import Bound, ChoiceOperator, Mistake, SpaceScope, Ten
 from nasc.compiler.world import World, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """What one layer can become from one state: variants with what comes out, and the shared decisions each takes."""
+
+    results: tuple[tuple[Variant, Tensor], ...]
+    taken: tuple[frozenset[str], ...]
 
 
 @dataclass(eq=False)
@@ -35,14 +42,16 @@ class Knowledge:
         shared.update(dict(state.cells))
         return shared
 
-    def learn(self, declared: Declared) -> None:
-        """Keep the domains of shared decisions."""
-        for address, (domain, ordered) in declared.items():
-            if address not in self.declared and address not in self.partitions:
+    def learn(self, path: Path) -> None:
+        """Keep the domains of the shared decisions that a path has declared."""
+        for address, domain in path.domains.items():
+            if address.startswith("@") and address not in self.declared and address not in self.partitions:
+                ordered = path.ordered.get(address, True)
                 self.declared[address] = Decision(address=address, domain=domain, ordered=ordered)
 
 
 Run = Callable[[Path], tuple[Builder, TensorRef]]
+Remembered = list[tuple[dict[str, Cell | None], Built]]
 
 
 @dataclass(eq=False)
@@ -53,8 +62,7 @@ class LayerBuilder:
     header: Header
     needed: Mapping[str, set[str]]
     known: Knowledge
-    recall: Recall | None = None
-    memo: dict[tuple[object, ...], list[Made]] = field(default_factory=dict)
+    memo: dict[tuple[object, ...], Remembered] = field(default_factory=dict)
 
     def layer(self, text: LayerText, state: State) -> Built:
         """A layer of a stage. Raises `Mistake`, and `NeedCells` where a shared decision must be split first."""
@@ -67,7 +75,7 @@ class LayerBuilder:
             out = apply_layer(builder, text, tensor_ref("in", state.current), scope_of(self.header, state))
             return builder, builder.certain(out, text.span)
 
-        return self._remembered(key, state, run, text.callee, text.span, text)
+        return self._remembered(key, state, run, text.callee, text.span)
 
     def head(self, head: syntax.Head, state: State) -> Built:
         """The head: its steps one after another, and a check of what comes out."""
@@ -93,81 +101,43 @@ class LayerBuilder:
         run: Run,
         callee: syntax.Call | syntax.Choice | None,
         span: Span,
-        text: LayerText | None = None,
     ) -> Built:
         """What was built before from the same text, inputs and shared decisions, or built now."""
         shared = self.known.of(state)
-        for made in self.memo.get(key, ()):
-            if all(shared.get(a) == c for a, c in made.reads.items()):
-                return made.built
+        for reads, built in self.memo.get(key, ()):
+            if all(shared.get(a) == c for a, c in reads.items()):
+                return built
         try:
-            made = self._recalled(text, state, shared) or self._made(state, shared, run, callee, text)
+            found = explore(run, shared)
+            built = self._gathered(found, callee, state)
         except TooManyPaths:
             raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
         except Mistake as mistake:
             raise placed(mistake, span, self.world.blocks) from None
-        self.memo.setdefault(key, []).append(made)
-        return made.built
-
-    def _recalled(self, text: LayerText | None, state: State, shared: Shared) -> Made | None:
-        """The layer as an earlier check has built it; what that told is told again."""
-        if self.recall is None or text is None:
-            return None
-        made = self.recall.find(text, state, shared, self.known.partitions)
-        if made is not None:
-            self.known.learn(made.declared)
-            self.known.bounds.update(made.bounds)
-        return made
-
-    def _made(
-        self,
-        state: State,
-        shared: Shared,
-        run: Run,
-        callee: syntax.Call | syntax.Choice | None,
-        text: LayerText | None,
-    ) -> Made:
-        """Build a layer along every path."""
-        used, steps = self.world.used, self.world.steps
-        self.world.used = set()
-        try:
-            found = explore(run, shared)
-            built, declared, bounds = self._gathered(found, callee, state)
-        finally:
-            own, self.world.used = self.world.used, used
-            used |= own
         asked = {a for path, _ in found for a in path.reads}
-        reads = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
-        split = frozenset(a for a in reads if a in self.known.partitions)
-        made = Made(built, reads, split, declared, bounds, frozenset(own), self.world.steps - steps)
-        if self.recall is not None and text is not None:
-            self.recall.keep(text, state, made)
-        return made
+        known = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
+        self.memo.setdefault(key, []).append((known, built))
+        return built
 
     def _gathered(
         self,
         found: list[tuple[Path, tuple[Builder, TensorRef]]],
         callee: syntax.Call | syntax.Choice | None,
         state: State,
-    ) -> tuple[Built, Declared, Intervals]:
-        """The variants of all paths, what several of them build only once; and what the paths tell of decisions."""
-        declared: Declared = {}
-        bounds: Intervals = {}
+    ) -> Built:
+        """The variants of all paths, what several of them build only once."""
         inputs = {n or "in": t for n, t in state.tensors if not t.absent}
         variants: list[Variant] = []
         paths: list[Path] = []
         nothing: tuple[Path, Tensor] | None = None
         for path, (builder, out) in found:
-            declared |= {a: told for a, told in _declared(path).items() if a not in declared}
-            self.known.learn(declared)
+            self.known.learn(path)
             if out.absent:
                 nothing = nothing or (path, absent_like(out.shape))
                 continue
             variants.append(builder.finish(out, _block_name(callee, path), inputs))
             paths.append(path)
-            bounds |= {address: (domain.first, domain.last) for address, domain in path.domains.items()}
-            bounds |= {address: path.bounds(address) for address in variants[-1].shared}
-            self.known.bounds.update(bounds)
+            self._note_bounds(path, variants[-1])
         results: list[tuple[Variant, Tensor]] = []
         taken: list[frozenset[str]] = []
         for path, pieces in zip(paths, without_overlaps(variants), strict=True):
@@ -178,16 +148,15 @@ class LayerBuilder:
         if nothing is not None:
             results.append((_empty_variant(nothing[0]), nothing[1]))
             taken.append(self._decided(nothing[0]))
-        return Built(tuple(results), tuple(taken)), declared, bounds
+        return Built(tuple(results), tuple(taken))
 
     def _decided(self, path: Path) -> frozenset[str]:
         return frozenset(f"?{a}" for a in path.reads if a in self.known.partitions)
 
-
-def _declared(path: Path) -> Declared:
-    """The shared decisions that a path has declared."""
-    ordered = path.ordered
-    return {a: (d, ordered.get(a, True)) for a, d in path.domains.items() if a.startswith("@")}
+    def _note_bounds(self, path: Path, variant: Variant) -> None:
+        for address, domain in path.domains.items():
+            self.known.bounds[address] = (domain.first, domain.last)
+        self.known.bounds.update({a: path.bounds(a) for a in variant.shared})
 
 
 def apply_layer(builder: Builder, text: LayerText, current: TensorRef, scope: SpaceScope) -> TensorRef:

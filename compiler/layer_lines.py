@@ -142,6 +142,22 @@ def _one_of(alternatives: Iterable[tuple[Callee, tuple[syntax.Property, ...]]], 
     return syntax.Choice(span=span, quantifier="one", candidates=tuple(candidates))
 
 
+def side_by_side(alternatives: Sequence[Alternative], span: Span) -> Alternative:
+    """Alternatives of a layer at once, added. Those behind the first do not add the layer's input again."""
+    candidates = []
+    for number, each in enumerate(alternatives):
+        own = {**each.properties, **({"shortcut": word("identity", span)} if number and _adds(each) else {})}
+        properties = tuple(property_of(name, value, span) for name, value in own.items())
+        assert isinstance(each.callee, syntax.Call)
+        operator = replace(each.callee, properties=properties, braced=bool(properties))
+        candidates.append(syntax.Candidate(span=span, steps=(syntax.Step(span=span, operator=operator),)))
+    return Alternative(syntax.Choice(span=span, quantifier="all", candidates=tuple(candidates), join="add"), {}, None)
+
+
+def _adds(alternative: Alternative) -> bool:
+    return alternative.takes is not None and "shortcut" in alternative.takes
+
+
 def _merged_rows(rows: Iterable[syntax.Row]) -> tuple[syntax.Row, ...]:
     """Equal neighbours as one row, without the rows that say nothing."""
     merged: list[syntax.Row] = []

@@ -32,7 +32,7 @@ def model_source(network: Network, drop_path: float = 0.0) -> str:
     flat = concrete(network)
     name = class_name(flat.name, ())
     outputs = named_outputs(flat, name, {name})
-    classes, made = _classes(flat, {name, *([outputs.name] if outputs else [])}, drop_path)
+    classes, made = layer_classes(flat, {name, *([outputs.name] if outputs else [])}, drop_path)
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -46,9 +46,9 @@ def model_source(network: Network, drop_path: float = 0.0) -> str:
         costs=_costs(flat, sum(t.size for t in network_state(network).values() if t.learned)),
         outputs=outputs,
         blocks=classes,
-        helpers=sorted({helper for block in classes for helper in block.helpers} | _helpers(flat)),
-        init=[line for stage in flat.stages for line in _stage_lines(stage, made)],
-        forward=_returned(_Forward(flat, outputs).lines()),
+        helpers=sorted({helper for block in classes for helper in block.helpers} | helpers_of(flat)),
+        init=[line for stage in flat.stages for line in stage_lines(stage, made)],
+        forward=returned(Forward(flat, outputs).lines()),
         result=outputs.name if outputs else "torch.Tensor",
     )
 
@@ -64,7 +64,7 @@ def _costs(flat: ConcreteNetwork, parameters: int) -> str:
     return f"{parameters:,} parameters; {macs:,} multiply-accumulates for one {'text' if flat.input.ids else 'image'}."
 
 
-def _returned(lines: list[str]) -> list[str]:
+def returned(lines: list[str]) -> list[str]:
     """The body of a `forward` that returns a variable: what a module gives back has no type of its own."""
     found = re.fullmatch(r"        return (?![A-Za-z]+\Z)(.*)", lines[-1])
     if found is None or "Features(" in lines[-1]:
@@ -80,12 +80,12 @@ def _inline(layer: ConcreteLayer) -> list[Construction] | None:
     return [construct(step.calls[0]) for step in row]
 
 
-def _helpers(flat: ConcreteNetwork) -> set[str]:
+def helpers_of(flat: ConcreteNetwork) -> set[str]:
     rows = [chain(layer.graph) or () for layer in flat.layers() if _inline(layer) is not None]
     return {call.helper for row in rows for step in row for call in step.calls if call.helper}
 
 
-def _classes(
+def layer_classes(
     flat: ConcreteNetwork, taken: set[str], drop_path: float
 ) -> tuple[list[GeneratedClass], dict[str, Construction]]:
     """The classes, and by each layer's path how it is constructed."""
@@ -95,12 +95,12 @@ def _classes(
     made: dict[str, Construction] = {}
     for each, name in zip(groups, named_groups(groups, taken), strict=True):
         generated, constructions = generate(each, name, shapes=True)
-        classes.append(replace(generated, forward=_returned(generated.forward)))
+        classes.append(replace(generated, forward=returned(generated.forward)))
         made.update({layer.path: c for layer, c in zip(each.layers, constructions, strict=True)})
     return classes, made
 
 
-def _stage_lines(stage: ConcreteStage, made: dict[str, Construction]) -> list[str]:
+def stage_lines(stage: ConcreteStage, made: dict[str, Construction]) -> list[str]:
     """The construction of a stage, each layer with the shape that comes out."""
     first = stage.layers[0]
     if first.sequential:
@@ -124,7 +124,7 @@ def _head_lines(name: str, head: ConcreteLayer, made: dict[str, Construction]) -
     return sequential_lines(name, list(zip([construct(step.calls[0]) for step in row], shapes, strict=True)))
 
 
-class _Forward:
+class Forward:
     """The body of the network's `forward`; a stage that is read again later has a variable of its own."""
 
     def __init__(self, flat: ConcreteNetwork, outputs: Outputs | None) -> None:

@@ -14,7 +14,7 @@ from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
 from nasc.compiler.idle import without_idle, without_unused_lets
 from nasc.compiler.ir import Network, Variant
-from nasc.compiler.layer_lines import Line, gathered
+from nasc.compiler.layer_lines import Line, gathered, side_by_side
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
 from nasc.compiler.parts import layer_address
@@ -27,10 +27,15 @@ from nasc.dsl.walk import mentions
 
 @dataclass(frozen=True)
 class Member:
-    """`layers` maps a layer's address to its decisions, or to None where it is dropped or beyond the stage's depth."""
+    """`layers` maps a layer's address to its decisions, or to None where it is dropped or beyond the stage's depth.
+
+    `beside` has the decisions of layers that are several of their alternatives at once, added, of which only the first
+    adds the layer's input: such a network is no member of the space itself, but of what masks make of it (FiGS, 3.3).
+    """
 
     layers: Mapping[str, Decided | None]
     shared: Decided = field(default_factory=dict)
+    beside: Mapping[str, tuple[Decided, ...]] = field(default_factory=dict)
 
 
 Choices = Mapping[str, tuple[int, Mapping[str, Rational]] | None]
@@ -121,7 +126,7 @@ class _Writer:
         if not kept:
             named = mentions(self.space.syntax) | {s.source for s in self.space.header.stages}
             return gathered(replace(stage, count=None), (), {}, {}) if stage.name in named else None
-        lines = [self._line(text, self.substitution(text.address, made)) for text, made in kept]
+        lines = [self._line(text, made) for text, made in kept]
         constant = self.lines.constant(stage)
         if kept[0][0].index != 1:
             constant.pop("stride", None)
@@ -133,9 +138,14 @@ class _Writer:
         count = plain_number(len(lines), stage.span) if len(lines) > 1 else None
         return gathered(replace(stage, count=count), lines, constant, self.space.world.blocks)
 
-    def _line(self, text: LayerText, made: Substitution) -> Line:
+    def _line(self, text: LayerText, decided: Decided) -> Line:
+        made = self.substitution(text.address, decided)
         width = None if text.width is None else made.value(text.width.value, text.width.address)
-        return Line((self.lines.alternative(text, made),), width)
+        several = self.member.beside.get(text.address, ())
+        if not several:
+            return Line((self.lines.alternative(text, made),), width)
+        each = [self.lines.alternative(text, self.substitution(text.address, one)) for one in several]
+        return Line((side_by_side(each, text.callee.span),), width)
 
     def head(self, head: syntax.Head) -> syntax.Head:
         made = self.substitution("head", self.member.layers.get("head") or {})

@@ -27,8 +27,9 @@ class MemberCost:
         return sum(self._layer(layer, member, decided, metric) for layer, decided in built_layers(self.layers, member))
 
     def _layer(self, layer: Layer, member: Member, decided: Decisions, metric: Metric) -> int:
-        number = variant_of(layer, decided)
-        values = {a: v for a, v in {**member.shared, **decided}.items() if not isinstance(v, str)}
+        known = {**member.shared, **decided}
+        number = variant_of(layer, known)
+        values = {a: v for a, v in known.items() if not isinstance(v, str)}
         key = (layer.address, number, metric, tuple(values.items()))
         if key not in self.known:
             self.known[key] = graph_cost(layer.variants[number].graph, values, metric)
@@ -44,7 +45,7 @@ def built_layers(layers: list[Layer], member: Member) -> Iterator[tuple[Layer, D
 
 
 def variant_of(layer: Layer, decided: Decisions) -> int:
-    """The number of the variant that decisions lead to. Raises `NascError` where none does."""
+    """The number of the variant that decisions, shared ones among them, lead to. Raises `NascError` where none does."""
     for number, variant in enumerate(layer.variants):
         if _leads_to(variant, decided):
             return number
@@ -53,6 +54,8 @@ def variant_of(layer: Layer, decided: Decisions) -> int:
 
 def _leads_to(variant: Variant, decided: Decisions) -> bool:
     if any(str(decided.get(address)) != text for address, text in variant.chosen.items()):
+        return False
+    if any(isinstance(v := decided.get(a, d.first), str) or v not in d for a, d in variant.shared.items()):
         return False
     return all(
         not isinstance(value := decided.get(d.address), str) and value is not None and value in d.domain

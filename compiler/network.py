@@ -43,22 +43,28 @@ def whole_network_of(space: Space) -> Network:
             head = layer
         else:
             slots.setdefault(slot.stage, []).append(layer)
+    stages = tuple(
+        Stage(
+            name=stage.name,
+            source=stage.source,
+            layers=tuple(slots.get(stage.name, ())),
+            depth=_depth(space, stage),
+        )
+        for stage in space.header.stages
+    )
+    return frame_of(space).model_copy(update={"stages": stages, "head": head})
+
+
+def frame_of(space: Space) -> Network:
+    """The network of a space without its layers."""
     kind, values = space.header.output.kind, space.header.output.values
     return Network(
         name=space.name,
         single=space.syntax.network,
         input=space.header.input,
         output=(kind, tuple(_words(values))),
-        stages=tuple(
-            Stage(
-                name=stage.name,
-                source=stage.source,
-                layers=tuple(slots.get(stage.name, ())),
-                depth=_depth(space, stage),
-            )
-            for stage in space.header.stages
-        ),
-        head=head,
+        stages=(),
+        head=None,
         shared=tuple(space.trellis.shared.values()),
     )
 

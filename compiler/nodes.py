@@ -92,8 +92,7 @@ class NodeBuilder(Evaluator):
             filters = self.width(width, span) if width is not None else None
         if filters is not None and self.is_zero(filters, span):
             return self._absent(current, given, span)
-        places = {p: place for p, bound in given.items() if (place := origin(bound)) is not None}
-        return self._node(name, (current,), self._primitive_arguments(name, given, span), filters, span, places)
+        return self._node(name, (current,), self._primitive_arguments(name, given, span), filters, span, given)
 
     def width(self, width: Bound | Ready, span: Span) -> Size:
         """The number of channels after `->`."""
@@ -104,25 +103,21 @@ class NodeBuilder(Evaluator):
                 ("width", width.address, id(width.value)),
                 lambda: self.value_symbolic(width.value, width.scope, width.address),
             )
-        place = origin(width) or span
         if isinstance(found, bool) or not isinstance(found, int | Fraction | Expr):
-            raise Mistake("E0343", "a width must be a whole number", place)
+            raise Mistake("E0343", "a width must be a whole number", origin(width) or span)
         size = substitute(found, self._single_values(found))
         if not is_whole(size, self.path.domain):
-            raise Mistake("E0343", "a width must be a whole number", place)
+            raise Mistake("E0343", "a width must be a whole number", origin(width) or span)
         low, high = self.bounds(size)
         if low < 0 or high > MAX_WIDTH:
-            shown = clip(str(size) if low == high else f"{low} .. {high}")
-            raise Mistake(
-                "E0344", f"a width of {shown} is out of bounds", place, f"widths lie between 0 and {MAX_WIDTH:,}"
-            )
+            what = f"a width of {clip(str(size) if low == high else f'{low} .. {high}')} is out of bounds"
+            raise Mistake("E0344", what, origin(width) or span, f"widths lie between 0 and {MAX_WIDTH:,}")
         return size
 
     def settled(self, shape: Tensor) -> Tensor:
         """A shape with the decisions filled in that have one value left."""
-        if not isinstance(shape.channels, Expr):
-            return shape
-        return shape.with_channels(substitute(shape.channels, self._single_values(shape.channels)))
+        single = self._single_values(shape.channels)
+        return shape.with_channels(substitute(shape.channels, single)) if single else shape
 
     def _primitive_arguments(self, name: str, given: Given, span: Span) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -135,13 +130,12 @@ class NodeBuilder(Evaluator):
                 continue
             found = bound.value if isinstance(bound, Ready) else self._bound(bound)
             arguments[parameter] = value = found.name if isinstance(found, Word) else found
-            place = origin(bound) or span
             wrong_kind = isinstance(value, float | TensorRef | Operator | ChoiceOperator)
             if wrong_kind or (isinstance(value, str) and (parameter, value) != ("padding", "same")):
-                raise Mistake("E0332", f"the `{parameter}` of `{name}` must be a number", place)
+                raise Mistake("E0332", f"the `{parameter}` of `{name}` must be a number", origin(bound) or span)
             wrong = wrong_argument(parameter, value, self.path.domain)
             if wrong is not None:
-                raise Mistake("E0322", f"the `{parameter}` of `{name}` {wrong}", place)
+                raise Mistake("E0322", f"the `{parameter}` of `{name}` {wrong}", origin(bound) or span)
         return arguments
 
     def _bound(self, bound: Bound) -> Value:
@@ -156,7 +150,7 @@ class NodeBuilder(Evaluator):
         arguments: dict[str, Any],
         width: Size | None,
         span: Span,
-        places: Mapping[str, Span] | None = None,
+        given: Given | None = None,
     ) -> TensorRef:
         shapes = tuple(self.settled(t.shape) for t in inputs)
         use = Use(shapes, arguments, width, lambda s: self.whole(s, span))
@@ -166,7 +160,7 @@ class NodeBuilder(Evaluator):
         except ShapeError as error:
             attributes, output = {}, shapes[0] if width is None else shapes[0].with_channels(width)
             words = str(error).replace("`", " ").split()
-            place = next((where for p, where in (places or {}).items() if p in words), span)
+            place = next((o for p, bound in (given or {}).items() if p in words and (o := origin(bound))), span)
             mistake: Mistake | None = Mistake(error.code, str(error), place, error.help)
         except TypeError:
             attributes, output = {}, shapes[0]
@@ -243,7 +237,7 @@ class NodeBuilder(Evaluator):
         graph = Graph.model_construct(inputs=kept, nodes=tuple(live), output=out.name)
         fixed |= {
             a: self.path.domains[a].first
-            for a in self.path.consulted - names - self.foreign
+            for a in sorted(self.path.consulted - names - self.foreign)
             if a in self.path.domains and not a.startswith("@")
         }
         chosen = dict(self.path.chosen) | {a: str(v) for a, v in fixed.items()}

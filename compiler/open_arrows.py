@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nasc.compiler.elaborate import Space
-from nasc.compiler.ir import Tensor
 from nasc.compiler.open_widths import Opening, Reach, range_of
 from nasc.dsl import syntax
 from nasc.dsl.walk import mentions

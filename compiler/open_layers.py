@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -11,7 +11,7 @@ from nasc.compiler.elaborate import Space
 from nasc.compiler.layer_lines import Alternative, Line, gathered, property_of
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
-from nasc.compiler.open_widths import Opening, Reach, inner_widths, range_of, width_parameters
+from nasc.compiler.open_widths import Opening, Reach, Wanted, inner_widths, range_of, width_parameters
 from nasc.compiler.substitution import Substitution
 from nasc.compiler.values import SpaceScope
 from nasc.dsl import syntax
@@ -24,11 +24,11 @@ Plan = Mapping[str, Reach]
 
 @dataclass(frozen=True)
 class LayerOpener:
-    """Writes the stages of a network with widths opened. `wants` says whether a stage or layer is to be opened."""
+    """Writes the stages of a network with the widths opened that are wanted."""
 
     space: Space
     opening: Opening
-    wants: Callable[[str], bool]
+    wanted: Wanted
 
     def parts(self) -> list[dict[str, tuple[int, ...]]]:
         """What can be opened, by address, with its widths; what is of one parameter in one stage goes together."""
@@ -78,9 +78,9 @@ class LayerOpener:
             text.address: {
                 name: width
                 for name, width in inner_widths(self.space, text, states[text.address]).items()
-                if self.opening.has_choice(width)
+                if self.wanted.parameter(name) and self.opening.has_choice(width)
             }
-            if self.wants(text.address)
+            if self.wanted.place(text.address)
             else {}
             for text in texts
         }
@@ -112,7 +112,7 @@ class LayerOpener:
     def _add_written(self, name: str, parts: object, found: dict[tuple[str, str], dict[str, tuple[int, ...]]]) -> None:
         """Note the widths that stand in nested operators and in the candidates of choices."""
         widths: list[int] = []
-        if self.wants(name):
+        if self.wanted.place(name):
             self._opened(parts, Reach(), widths)
         if widths:
             found[name, "*"] = {f"{name}.*": tuple(widths)}
@@ -143,7 +143,7 @@ class LayerOpener:
         def change(node: syntax.Node) -> syntax.Node:
             if not isinstance(node, syntax.Call) or node.name not in blocks:
                 return node
-            inner = width_parameters(blocks[node.name], blocks)
+            inner = set(filter(self.wanted.parameter, width_parameters(blocks[node.name], blocks)))
             return replace(node, properties=tuple(opened(p) if p.name in inner else p for p in node.properties))
 
         def opened(given: syntax.Property) -> syntax.Property:

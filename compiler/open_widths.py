@@ -66,6 +66,21 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is to be opened: of these stages and layers, these parameters. Without any, all are."""
+
+    places: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
+
+    def place(self, address: str) -> bool:
+        """Is something of a stage (`irb2`) or a layer (`irb2.3`) to be opened?"""
+        return not self.places or address in self.places or address.split(".")[0] in self.places
+
+    def parameter(self, name: str) -> bool:
+        return not self.parameters or name in self.parameters
+
+
+@dataclass(frozen=True)
 class Reach:
     """How one width is opened: on a grid of so many times the granularity, to narrower and to wider ones."""
 

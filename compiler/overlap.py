@@ -5,71 +5,68 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nasc.compiler.domain import ENUMERABLE, Domain
-from nasc.compiler.expr import Expr, Rational, Size, substitute, variable
-from nasc.compiler.graph_tools import map_sizes, substituted
-from nasc.compiler.ir import Decision, Graph, Tensor, Variant
+from nasc.compiler.expr import Expr, Rational, variable
+from nasc.compiler.graph_tools import attribute_sizes, substituted
+from nasc.compiler.ir import Decision, Graph, Variant
 
 Box = tuple[Domain, ...]
+_Named = tuple[Graph, tuple[str, ...]]
+"""A graph, and the names that its variant's own decisions have in it."""
 
 
 def without_overlaps(variants: Sequence[Variant]) -> list[list[Variant]]:
     """For each variant, what of it no earlier one builds: itself, nothing, or pieces with narrower domains."""
     if len(variants) < 2:
         return [list(variants)] * len(variants)
-    seen: list[tuple[Graph, Box]] = []
+    orders = [_order(variant) for variant in variants]
+    alike = all(order == orders[0] for order in orders)
+    seen: list[tuple[_Named, Box]] = []
     result: list[list[Variant]] = []
-    for variant in variants:
-        graph, order = _canonical(variant)
+    for variant, order in zip(variants, orders, strict=True):
+        named = (variant.graph, order) if alike else _renamed(variant.graph, order)
         domains = {d.address: d.domain for d in variant.decisions}
         boxes: list[Box] = [tuple(domains[a] for a in order)]
         for other, taken in seen:
-            common = _common(graph, len(order), other, taken)
+            common = _common(named, other, taken)
             if common is not None:
                 boxes = [piece for box in boxes for piece in _difference(box, common)]
-        seen.extend((graph, box) for box in boxes)
+        seen.extend((named, box) for box in boxes)
         result.append([_narrowed(variant, dict(zip(order, box, strict=True))) for box in boxes])
     return result
 
 
-def _canonical(variant: Variant) -> tuple[Graph, tuple[str, ...]]:
-    """The graph with the variant's own decisions renamed in order of appearance, and that order."""
-    own = {d.address for d in variant.decisions}
-    order: dict[str, None] = {}
-
-    def rename(size: Size) -> Size:
-        if not isinstance(size, Expr):
-            return size
-        for name in sorted(size.names & own):
-            order.setdefault(name)
-        places = {name: variable(f"'{i}") for i, name in enumerate(order)}
-        return substitute(size, dict(places))
-
-    nodes = tuple(
-        node.model_copy(
-            update={
-                "attributes": {k: map_sizes(v, rename) for k, v in node.attributes.items()},
-                "output": _resized(node.output, rename(node.output.channels)),
-            }
-        )
-        for node in variant.graph.nodes
-    )
-    rest = [d.address for d in variant.decisions if d.address not in order]
-    return Graph(inputs=variant.graph.inputs, nodes=nodes, output=variant.graph.output), (*order, *rest)
+def _order(variant: Variant) -> tuple[str, ...]:
+    """The variant's own decisions in order of appearance in its graph, then those that do not appear."""
+    own = [d.address for d in variant.decisions]
+    seen: dict[str, None] = {}
+    for node in variant.graph.nodes:
+        for size in attribute_sizes((*node.attributes.values(), node.output.channels)):
+            seen |= dict.fromkeys(sorted(size.names.intersection(own)))
+    return (*seen, *(name for name in own if name not in seen))
 
 
-def _common(graph: Graph, decisions: int, other: Graph, taken: Box) -> Box | None:
+def _renamed(graph: Graph, order: tuple[str, ...]) -> _Named:
+    """The graph with the decisions named by their place in the order."""
+    names = tuple(f"'{i}" for i in range(len(order)))
+    places = dict(zip(order, map(variable, names), strict=True))
+    nodes = tuple(substituted(node, places) for node in graph.nodes)
+    return Graph.model_construct(inputs=graph.inputs, nodes=nodes, output=graph.output), names
+
+
+def _common(named: _Named, other: _Named, taken: Box) -> Box | None:
     """The part of a graph's decisions that another graph, with its decisions in a box, builds too."""
-    if other == graph:
+    if other[0] == named[0]:
         return taken
     if not taken:  # the other one is a single network: perhaps one of this graph's
-        point = _point(graph, other, decisions)
+        point = _point(named, other[0])
         return None if point is None else tuple(Domain.grid(v, v) for v in point)
-    point = _point(other, graph, len(taken)) if not decisions else None
+    point = _point(other, named[0]) if not named[1] else None
     return () if point is not None and all(v in d for v, d in zip(point, taken, strict=True)) else None
 
 
-def _point(general: Graph, special: Graph, decisions: int) -> tuple[Rational, ...] | None:
+def _point(named: _Named, special: Graph) -> tuple[Rational, ...] | None:
     """The values of a graph's decisions for which it is another graph, where they can be read off it."""
+    general, names = named
     if len(general.nodes) != len(special.nodes) or general.inputs != special.inputs:
         return None
     values: dict[str, Rational] = {}
@@ -79,15 +76,10 @@ def _point(general: Graph, special: Graph, decisions: int) -> tuple[Rational, ..
         size, known = node.output.channels, other.output.channels
         if isinstance(size, Expr) and not isinstance(known, Expr) and size == variable(next(iter(sorted(size.names)))):
             values.update(dict.fromkeys(size.names, known))
-    names = [f"'{i}" for i in range(decisions)]
     if set(names) - values.keys():
         return None
     nodes = tuple(substituted(node, values) for node in general.nodes)
     return tuple(values[n] for n in names) if nodes == special.nodes else None
-
-
-def _resized(tensor: Tensor, channels: Size) -> Tensor:
-    return tensor if channels == tensor.channels else tensor.with_channels(channels)
 
 
 def _difference(box: Box, taken: Box) -> list[Box]:

@@ -21,12 +21,10 @@ class PrunodeForm:
 
 def prunode_forms(network: Network) -> tuple[PrunodeForm, ...]:
     """Every Prunode of a network's SuperNet in order. Raises `NascError` where it has none (`relax`)."""
-    return tuple(
-        PrunodeForm(layer.address, candidate.block, why_not_shared(candidate))
-        for layer in relax(network)
-        for candidate in layer.candidates
-        if candidate.widths
-    )
+    prunodes = [(layer.address, c) for layer in relax(network) for c in layer.candidates if c.widths]
+    each = {id(c): c for _, c in prunodes}  # layers that are written alike share their candidates
+    why = {key: why_not_shared(c) for key, c in each.items()}
+    return tuple(PrunodeForm(address, c.block, why[id(c)]) for address, c in prunodes)
 
 
 def why_not_shared(candidate: Candidate) -> str | None:

@@ -37,15 +37,20 @@ def sample_members(
     tried = 0
     while len(members) < count:
         if accept is not None and tried >= attempts:
-            raise NascError(
-                f"only {len(members)} of {attempts} members drawn meet the condition, {count} are wanted",
-                "widen the bounds, or see with `nasc cost` what the space can reach",
-            )
+            raise too_few(len(members), attempts, count)
         tried += 1
         member = sampler.draw()
         if accept is None or accept(member):
             members.append(member)
     return members
+
+
+def too_few(found: int, attempts: int, wanted: int) -> NascError:
+    """The error of drawing members by rejection that has to give up."""
+    return NascError(
+        f"only {found} of {attempts} members drawn meet the condition, {wanted} are wanted",
+        "widen the bounds, or see with `nasc cost` what the space can reach",
+    )
 
 
 @dataclass

@@ -18,6 +18,9 @@ from nasc.compiler.primitives import PRIMITIVES
 JOINS = frozenset({"add", "mul", "concat", "add_prefix"})
 """Operators that leave absent operands out."""
 
+PRESENCE = "presence"
+"""The attribute of a node that says whether what it is applied to is there: a decision of 0 or 1."""
+
 
 class AbsentOutput(ValueError):
     """Nothing is left of a graph: its output has no channels."""
@@ -64,6 +67,8 @@ class _Specialiser:
         if node.branches:
             raise ValueError(f"the choice `{node.name}` is still open")
         inputs = [name for name in map(self._read, node.inputs) if name is not None]
+        if PRESENCE in node.attributes and self._attribute(node.attributes[PRESENCE]) == 0:
+            return None
         if node.op in JOINS:
             if len(inputs) < 2:
                 return inputs[0] if inputs else None
@@ -106,6 +111,19 @@ class _Specialiser:
         if isinstance(value, tuple):
             return tuple(self._attribute(item) for item in value)
         return substitute(value, self.values) if isinstance(value, Expr) else value
+
+
+def without_idle_slices(graph: Graph) -> Graph:
+    """The graph without slices of all the channels there are: a network with one member is elaborated without them."""
+    standing = {name: name for name in graph.inputs}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(standing[name] for name in node.inputs)
+        idle = node.op == "slice" and node.output == graph.tensor(node.inputs[0])
+        standing[node.name] = inputs[0] if idle else node.name
+        if not idle:
+            nodes.append(node.model_copy(update={"inputs": inputs}))
+    return Graph(inputs=graph.inputs, nodes=tuple(nodes), output=standing[graph.output])
 
 
 def _present(tensor: Tensor) -> bool:

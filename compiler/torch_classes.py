@@ -11,7 +11,7 @@ from nasc.compiler.concrete import ConcreteLayer
 from nasc.compiler.drop_path import with_drop_path
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Graph
-from nasc.compiler.primitives.forms import Argument, channels_of
+from nasc.compiler.primitives.forms import Argument, Text, channels_of
 from nasc.compiler.structure import Step, used_inputs
 from nasc.compiler.torch_forward import forward_lines
 from nasc.compiler.torch_text import Construction, call_lines, keyword, sequential_lines
@@ -324,6 +324,8 @@ def _annotation(column: Column) -> str:
     kind, values = column
     if kind == "act":
         return "type[nn.Module]"
+    if isinstance(values[0], Text):
+        return "str"
     return "tuple[int, int]" if isinstance(values[0], tuple) else type(values[0]).__name__
 
 

@@ -15,6 +15,7 @@ from nasc.compiler.ir import Graph, Network
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.forms import StateTensor
 from nasc.compiler.structure import parameter_paths
+from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 
 Array = NDArray[Any]
@@ -81,11 +82,11 @@ def seeded_weights(network: Network, seed: int) -> dict[str, Array]:
 
 
 def write_weights(weights: Mapping[str, Array], path: Path) -> None:
-    """Write a state dict as a safetensors file; the same arrays give the same bytes."""
+    """Write a state dict as a safetensors file; the same arrays give the same bytes. Raises `NascError`."""
     from safetensors.numpy import save
 
     # Not ascontiguousarray: that makes a vector of a single number.
-    path.write_bytes(save({name: np.asarray(array, order="C") for name, array in weights.items()}))
+    write_file(path, save({name: np.asarray(array, order="C") for name, array in weights.items()}))
 
 
 def read_weights(network: Network, path: Path) -> dict[str, Array]:

@@ -6,7 +6,7 @@ tried, and what cannot be opened at all stays as it is, with a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -16,14 +16,17 @@ from nasc.compiler.elaborate import Space, elaborate
 from nasc.compiler.idle import without_idle, without_unused_lets
 from nasc.compiler.open_arrows import arrow_groups, with_arrows
 from nasc.compiler.open_layers import LayerOpener, Plan
-from nasc.compiler.open_widths import Opening, Reach
+from nasc.compiler.open_widths import Opening, Reach, Wanted, width_parameters
 from nasc.compiler.opened import Checked, space_of
 from nasc.compiler.splice import spliced
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
+from nasc.dsl.walk import mentions
 
 SHOWN = 3
 """Widths that a note names."""
+COARSEST = 4096
+"""Times the granularity: the last grid that is tried."""
 
 
 class _Verdict(Enum):
@@ -48,8 +51,9 @@ def widen(
 ) -> Widened:
     """Open the inner widths of a file's network, and with `outputs` the widths of its stages.
 
-    `only` are stages (`irb2`, `head`) and layers (`irb2.3`) to open; without any, all are. `note` is a comment at the
-    top of the text. Raises `NascError` for a file of more members than one, and for stages or layers it does not have.
+    `only` are stages (`irb2`, `head`) and layers (`irb2.3`) to open, and the parameters (`hidden`) to open in them;
+    without any, all are. `note` is a comment at the top of the text. Raises `NascError` for a file of more members than
+    one, and for what it does not have.
     """
     space = space_of(checked)
     members = count_members(space)
@@ -58,40 +62,47 @@ def widen(
             f"`{space.name}` has {members:,} members, and only a single network is widened",
             help="`nasc sample` draws one; what a search found is RUN/best.nas",
         )
-    _require_known(space, only)
-    return _Widening(checked, space, opening, frozenset(only), outputs).widened(note)
+    return _Widening(checked, space, opening, _wanted(space, only), outputs).widened(note)
 
 
-def _require_known(space: Space, only: Sequence[str]) -> None:
-    slots = space.trellis.slots
-    known = dict.fromkeys([*(slot.stage for slot in slots), *(slot.address for slot in slots)])
+def _wanted(space: Space, only: Sequence[str]) -> Wanted:
+    """Names of stages, layers and parameters, sorted; a stage goes before a parameter of its name."""
+    places = {name for slot in space.trellis.slots for name in (slot.stage, slot.address)}
+    places |= {"head"} if space.header.head is not None else set()
+    blocks = space.world.blocks
+    used = [blocks[name] for name in mentions(space.syntax) & blocks.keys()]
+    parameters = frozenset[str]().union(*(width_parameters(block, blocks) for block in used))
+    known = [*sorted(places), *sorted(parameters)]
     for name in only:
         if name not in known:
-            raise NascError(f"`{space.name}` has no stage or layer `{name}`", help=did_you_mean(name, known))
+            raise NascError(
+                f"`{space.name}` has no stage, layer or inner width `{name}`", help=did_you_mean(name, known)
+            )
+    return Wanted(frozenset(only) & places, frozenset(only) - places)
 
 
 class _Widening:
     """Finds a plan that makes a space around the network, and writes it."""
 
-    def __init__(self, checked: Checked, space: Space, opening: Opening, only: frozenset[str], outputs: bool) -> None:
+    def __init__(self, checked: Checked, space: Space, opening: Opening, wanted: Wanted, outputs: bool) -> None:
         self.module = checked.module
         self.space = space
         self.opening = opening
-        self.only = only
-        self.layers = LayerOpener(space, opening, self._wants)
-        groups = arrow_groups(space, self._wants) if outputs else []
+        self.layers = LayerOpener(space, opening, wanted)
+        groups = arrow_groups(space, wanted.place) if outputs else []
         self.groups = {group.address: group for group in groups if opening.has_choice(group.width)}
-        self.parts = [*self.layers.parts(), *({a: (group.width,)} for a, group in self.groups.items())]
+        arrows = [{address: (group.width,)} for address, group in self.groups.items()]
+        self.parts: list[Mapping[str, tuple[int, ...]]] = [*self.layers.parts(), *arrows]
         self.widths = {address: widths for part in self.parts for address, widths in part.items()}
         self.known = contains(space, space).yes
         """Whether inclusion can be told at all of such a network."""
+        self.stuck: list[str] = []
+        """What cannot be opened."""
         self.notes: list[str] = []
-
-    def _wants(self, address: str) -> bool:
-        return not self.only or address in self.only or address.split(".")[0] in self.only
 
     def widened(self, note: str) -> Widened:
         plan = self._plan()
+        self._note("cannot be opened here and stays as it is", self.stuck)
         if not plan:
             self.notes.append("nothing is opened: there is no inner width with more than one value in its range")
             items, network = self.space.syntax.items, self.space.syntax.network
@@ -101,7 +112,7 @@ class _Widening:
             (made,) = (item for item in file.items if isinstance(item, syntax.Space))
             items, network = without_unused_lets(made.items), False
         opened = sum(len(self.widths[address]) for address in plan)
-        return Widened(spliced(self.module, items, network, note), opened, tuple(self.notes))
+        return Widened(spliced(self.module, items, network, note if plan else ""), opened, tuple(self.notes))
 
     def _space(self, plan: Plan) -> syntax.Space:
         """The space that a plan makes, with what has no effect in it."""
@@ -142,7 +153,7 @@ class _Widening:
             if self._has_choice(addresses, reach) and self._verdict(made) is _Verdict.RIGHT:
                 return made
         if len(addresses) == 1:
-            self.notes.append(f"{_words(addresses[0])} cannot be opened and stays as it is")
+            self.stuck.append(_words(addresses[0]))
         for address in addresses if len(addresses) > 1 else ():
             plan = self._with_part(plan, (address,))
         return plan
@@ -163,7 +174,7 @@ class _Widening:
         """Coarser grids, the finest first."""
         widths = [width for address in addresses for width in self.widths[address]]
         seen = {tuple(self.opening.step(width, 1) for width in widths)}
-        for factor in range(2, max(widths) // self.opening.granularity + 2):
+        for factor in range(2, min(max(widths) // self.opening.granularity, COARSEST) + 2):
             steps = tuple(self.opening.step(width, factor) for width in widths)
             if steps not in seen:
                 seen.add(steps)
@@ -184,7 +195,7 @@ class _Widening:
         one_sided = [f"{a} ({w})" for a, w, _, reach in every if not (reach.narrower and reach.wider)]
         self._note(f"no multiples of {grid}, so that their steps are smaller", finer)
         self._note(f"with steps above {grid}, as their blocks need", coarser)
-        self._note("opened to one side only, as the other one makes other networks", one_sided)
+        self._note("opened to one side only, as both sides make no space around the network", one_sided)
 
     def _note(self, words: str, there: Sequence[str]) -> None:
         if there:
@@ -194,4 +205,4 @@ class _Widening:
 
 def _words(address: str) -> str:
     stage, _, last = address.rpartition(".")
-    return f"what is written inside the operators of `{stage}`" if last == "*" else f"`{address}`"
+    return f"what is written inside the operators of {stage}" if last == "*" else address

@@ -40,6 +40,8 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         self.diagnostics = diagnostics
         self.comments = comments
         self.docs = _docs(source, comments)
+        # `v_args` wraps a method anew whenever it is looked up: look each up once.
+        vars(self).update({name: getattr(self, name) for name in vars(_Builder) if not name.startswith("_")})
 
     def span(self, meta: Meta) -> Span:
         return Span(self.source, 0, 0) if meta.empty else Span(self.source, meta.start_pos, meta.end_pos)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
 from typing import TypeVar
 
 from nasc.dsl import syntax
@@ -12,10 +11,14 @@ from nasc.dsl import syntax
 T = TypeVar("T")
 
 
-@cache
+_PARTS: dict[type[syntax.Node], tuple[str, ...]] = {}
+
+
 def _parts(kind: type[syntax.Node]) -> tuple[str, ...]:
     """The fields of a kind of node that hold its parts: all but places."""
-    return tuple(name for name in kind.__dataclass_fields__ if not name.endswith("span"))
+    if kind not in _PARTS:
+        _PARTS[kind] = tuple(name for name in kind.__dataclass_fields__ if not name.endswith("span"))
+    return _PARTS[kind]
 
 
 def children(node: syntax.Node) -> list[object]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.dsl.diagnostics import Diagnostic, DiagnosticError, NascError
-from nasc.runtime.bounds import COUNTS, TIMES, parse_bounds
+from nasc.runtime.bounds import COUNTS, TIMES, Bounds, parse_bounds
 
 if TYPE_CHECKING:
     from nasc.compiler.compile import CompileResult
     from nasc.compiler.contains import Answer
     from nasc.compiler.cost import Metric
     from nasc.compiler.member import Member
+    from nasc.runtime.member_latency import MemberLatency
 
 
 class Space:
@@ -79,14 +80,11 @@ class Space:
         """
         from nasc.compiler.sample import sample_members
 
-        conditions = [*self._cost_conditions(macs, params), *self._latency_condition(latency, table)]
-
-        def accept(member: Member) -> bool:
-            return all(condition(member) for condition in conditions)
-
-        members = sample_members(
-            self._space, count, seed, accept=accept if conditions else None, attempts=attempts
-        )  # fmt: skip
+        costs, times = self._cost_bounds(macs, params), self._time_bounds(latency, table)
+        if costs or times is not None:
+            members = self._sample_within(count, seed, costs, times, attempts)
+        else:
+            members = sample_members(self._space, count, seed)
         return [self.member(member, f"drawn from {self.name} with seed {seed}") for member in members]
 
     def member(self, member: Member, note: str = "") -> Space:
@@ -94,6 +92,19 @@ class Space:
         from nasc.compiler.member import member_text
 
         return load(member_text(self._space, member, self.checked.module, note))
+
+    def widen(
+        self, shares: str = "0.5..1.5", granularity: int = 8, *, only: Sequence[str] = (), outputs: bool = False
+    ) -> Space:
+        """A space around this network: its inner widths opened from so many to so many times what they are.
+
+        `only` are stages, layers and parameters; `outputs` opens the stages' widths too, as `nasc widen` does. Raises
+        `NascError` for a space of several members.
+        """
+        from nasc.compiler.open_widths import Opening, parse_shares
+        from nasc.compiler.widen import widen
+
+        return load(widen(self.checked, Opening(*parse_shares(shares), granularity), only, outputs).text)
 
     def contains(self, other: Space) -> Answer:
         """Whether every network of `other` is in this space: `yes` is True, False or None (cannot tell)."""
@@ -118,12 +129,11 @@ class Space:
             self.checked, Path(out), method=method, target=target, weights=weights, seed=seed, force=force
         )
 
-    def _cost_conditions(self, macs: str | None, params: str | None) -> list[Callable[[Member], bool]]:
+    def _cost_bounds(self, macs: str | None, params: str | None) -> dict[Metric, Bounds]:
+        """What members' costs are to be. Raises `NascError` where none can be so."""
         given: dict[Metric, str | None] = {"macs": macs, "params": params}
         wanted = {metric: parse_bounds(text, COUNTS) for metric, text in given.items() if text is not None}
-        if not wanted:
-            return []
-        reach = self.cost()
+        reach = self.cost() if wanted else {}
         for metric, bounds in wanted.items():
             span = reach[metric]
             low, high = (span["min"], span["max"]) if isinstance(span, dict) else (span, span)
@@ -132,46 +142,54 @@ class Space:
                     f"no member of `{self.name}` can meet the bounds: its {metric} are {low:,} .. {high:,}",
                     help="widen the bounds; `nasc cost` prints what the space can reach",
                 )
+        return wanted
 
-        costs = self._member_costs()
-
-        def met(member: Member) -> bool:
-            return all(costs(member, metric) in bounds for metric, bounds in wanted.items())
-
-        return [met]
-
-    def _member_costs(self) -> Callable[[Member, Metric], int]:
-        """What tells members' costs: quickly where the space has a network, else by writing each member."""
-        from nasc.compiler.member_cost import MemberCost
-        from nasc.compiler.network import network_of
-
-        try:
-            return MemberCost(network_of(self._space))
-        except DiagnosticError:
-            return lambda member, metric: int(self.member(member).cost()[metric])
-
-    def _latency_condition(self, latency: str | None, table: Path | str | None) -> list[Callable[[Member], bool]]:
+    def _time_bounds(self, latency: str | None, table: Path | str | None) -> tuple[MemberLatency, Bounds] | None:
+        """What predicts members' latencies, and what these are to be, in microseconds."""
         if latency is None:
-            return []
+            return None
         if table is None:
             raise NascError("bounds of the latency need a latency table", help="name one with --table")
         bounds = parse_bounds(latency, TIMES)
-        predicted = self.latency(table)
-        return [lambda member: predicted(member) in bounds]
+        return self._predictor(table), bounds
+
+    def _sample_within(
+        self,
+        count: int,
+        seed: int,
+        costs: Mapping[Metric, Bounds],
+        times: tuple[MemberLatency, Bounds] | None,
+        attempts: int,
+    ) -> list[Member]:
+        """Members within bounds: many priced together where the space has a network, else each one written."""
+        from nasc.compiler.sample import sample_members
+        from nasc.runtime.sample_within import sample_within
+
+        try:
+            return sample_within(self._space, count, seed, costs, times, attempts=attempts)
+        except DiagnosticError:
+
+            def meets(member: Member) -> bool:
+                found = self.member(member).cost()
+                return all(found[metric] in bounds for metric, bounds in costs.items())
+
+            return sample_members(self._space, count, seed, accept=meets, attempts=attempts)
 
     def latency(self, table: Path | str) -> Callable[[Member], float]:
         """What predicts members' latencies in microseconds from a latency table. Raises `NascError`."""
+        predict = self._predictor(table)
+        return lambda member: predict(member).us
+
+    def _predictor(self, table: Path | str) -> MemberLatency:
         from nasc.compiler.build_manifest import manifest_of, targets_of
         from nasc.compiler.network import network_of
         from nasc.runtime.member_latency import MemberLatency, table_environment
         from nasc.runtime.table import LatencyTable
 
         network = network_of(self._space)
+        manifest = manifest_of(network, targets_of(self.checked))
         opened = LatencyTable(table, readonly=True)
-        predict = MemberLatency(
-            network, manifest_of(network, targets_of(self.checked)), opened, table_environment(opened)
-        )  # fmt: skip
-        return lambda member: predict(member).us
+        return MemberLatency(network, manifest, opened, table_environment(opened))
 
 
 def load(source: Path | str) -> Space:

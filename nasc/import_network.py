@@ -124,8 +124,9 @@ def _text(stages: Sequence[Sequence[BlockString]], options: Options, note: str) 
     for number, stage in enumerate(stages, start=1):
         layers = []
         for block in stage:
-            layers.append(_layer(block, channels, scale(block.filters), family, scale))
-            channels = layers[-1].filters
+            filters = scale(block.filters)
+            layers.append(_layer(block, channels, filters, family, scale))
+            channels = filters
         lines += _stage_lines(f"b{number}", layers)
     return "\n".join([*lines, _head(options, scale), "}", ""])
 

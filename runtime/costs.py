@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from hashlib import blake2b
 from pathlib import Path
 
-from nasc.compiler.expr import Rational, Size, add, evaluate
-from nasc.compiler.ir import Graph
+from nasc.compiler.cost import graph_formula
+from nasc.compiler.expr import Rational, evaluate
 from nasc.compiler.manifest import Entry, Manifest
 from nasc.compiler.methods.relax import Candidate, RelaxedLayer
 from nasc.compiler.methods.values import Cost
-from nasc.compiler.primitives import PRIMITIVES
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.calibration import calibration_of
 from nasc.runtime.device import Environment
@@ -136,19 +134,8 @@ def formula_costs(layers: Sequence[RelaxedLayer], kind: Cost) -> Costs:
 def _by_formula(layer: RelaxedLayer, number: int, kind: Cost) -> Widths:
     candidate = layer.candidates[number]
     variant = layer.layer.variants[candidate.variant]
-    size = _size(variant.graph, kind)
+    size = graph_formula(variant.graph, "macs" if kind == "macs" else "params")
     return {width: float(evaluate(size, values)) for width, values in _points(layer, candidate)}
-
-
-def _size(graph: Graph, kind: Cost) -> Size:
-    """A graph's cost as a formula of its decisions."""
-    sizes: list[Size] = []
-    for node in graph.nodes:
-        inputs = [graph.tensor(name) for name in node.inputs]
-        primitive = PRIMITIVES[node.op]
-        sizes.append(primitive.macs(node, inputs) if kind == "macs" else primitive.weights(node, inputs))
-    total: Size = 0
-    return reduce(add, sizes, total)
 
 
 def _points(layer: RelaxedLayer, candidate: Candidate) -> Iterator[tuple[int, dict[str, Rational]]]:

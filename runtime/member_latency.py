@@ -44,10 +44,10 @@ class MemberLatency:
 
     def _uses(self, member: Member) -> Iterator[Use]:
         for layer, decided in built_layers(self.layers, member):
-            number = variant_of(layer, decided)
+            known = {**member.shared, **decided}
+            number = variant_of(layer, known)
             if (layer.address, number) in self.entries:
                 entry, widths = self.entries[layer.address, number]
-                known = {**member.shared, **decided}
                 yield entry, tuple(_number(known[name]) for name in widths)
 
 

@@ -246,6 +246,12 @@ def gumbel_softmax(theta: Tensor, tau: float) -> Tensor:
     return functional.softmax((theta + noise.to(theta.device)) / tau, dim=0)
 
 
+def logistic_noise(like: Tensor) -> Tensor:
+    """Numbers of the logistic distribution (location 0, scale 1), drawn with the generator of `seed_noise`."""
+    uniform = torch.rand(like.shape, generator=_NOISE).clamp_(1e-7, 1 - 1e-7)
+    return torch.logit(uniform).to(like.device, like.dtype)
+
+
 def stochastic_layers(supernet: nn.Module) -> dict[str, StochasticLayer]:
     """The stochastic layers by address, in order."""
     return {module.address: module for module in supernet.modules() if isinstance(module, StochasticLayer)}

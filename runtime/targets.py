@@ -87,24 +87,31 @@ def target_costs(layers: Sequence[RelaxedLayer], manifest: Manifest, table: Late
     return replace(_added(scaled), targets=named)
 
 
-def judged(
-    members: Sequence[Member], network: Network, manifest: Manifest, table: LatencyTable, choice: str
-) -> tuple[list[float], list[AtTargets]]:
-    """The one latency of each member by the option `targets`, and its latency at each target.
+class MemberPrices:
+    """The one latency of members of a space by the option `targets`, and what it is made of.
 
-    The slowest network is that of these members. Raises `NascError` where the table lacks latencies.
+    `slowest` stands for the slowest network of the space. Raises `NascError` where the table lacks latencies.
     """
-    targets = targets_for(manifest, choice)
-    alone = len(targets) == 1
-    predicted = [
-        MemberLatency(network, manifest.at(t.size), table, table_environment(table, t, alone=alone)) for t in targets
-    ]
-    rows = [[predict(member).us for predict in predicted] for member in members]
-    judge = Judge.of(targets, choice, [max(column) for column in zip(*rows, strict=True)])
-    if alone and targets[0].limit_ms is None:
-        return [us for (us,) in rows], [[] for _ in members]
-    costs = [us for (us,) in rows] if alone else list(map(judge, rows))
-    return costs, [[(t.name, us, _limit(t)) for t, us in zip(targets, row, strict=True)] for row in rows]
+
+    def __init__(self, network: Network, manifest: Manifest, table: LatencyTable, choice: str, slowest: Member) -> None:
+        self.targets = targets_for(manifest, choice)
+        alone = len(self.targets) == 1
+        self.predictions = [
+            MemberLatency(network, manifest.at(t.size), table, table_environment(table, t, alone=alone))
+            for t in self.targets
+        ]
+        self.judge = None if alone else Judge.of(self.targets, choice, self._latencies(slowest))
+
+    def __call__(self, member: Member) -> tuple[float, AtTargets]:
+        """A member's latency, and the one at each target; none of these where there is one target without a limit."""
+        row = self._latencies(member)
+        if self.judge is None and self.targets[0].limit_ms is None:
+            return row[0], []
+        found = [(target.name, us, _limit(target)) for target, us in zip(self.targets, row, strict=True)]
+        return row[0] if self.judge is None else self.judge(row), found
+
+    def _latencies(self, member: Member) -> list[float]:
+        return [predicted(member).us for predicted in self.predictions]
 
 
 def latencies_found(latencies: AtTargets) -> dict[str, Any]:

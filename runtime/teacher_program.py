@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,9 @@ from nasc.runtime.teacher_network import TeacherNetwork
 
 _MAJOR = 8
 """The major version of the schema that is understood (torch/_export/serde/schema.py)."""
+
+_REPEATED = 1 << 20
+"""A stored tensor may have so many elements by repeating its numbers."""
 
 _MODEL = "models/model.json"
 _FOLDERS = (
@@ -128,7 +132,9 @@ def _tensor(body: bytes, meta: Mapping[str, Any]) -> Tensor:
     if 0 in sizes:
         return torch.empty(sizes, dtype=dtype)
     numbers = torch.frombuffer(bytearray(body), dtype=dtype)
-    if offset + sum((n - 1) * stride for n, stride in zip(sizes, strides, strict=True)) >= len(numbers):
+    # Strides of 0 repeat numbers: what is small must not unfold to be large.
+    ends = offset + sum((n - 1) * stride for n, stride in zip(sizes, strides, strict=True)) >= len(numbers)
+    if ends or math.prod(sizes) > max(len(numbers), _REPEATED):
         raise ValueError("a stored tensor is cut off")
     return numbers.as_strided(sizes, strides, offset).clone()
 

@@ -20,15 +20,24 @@ MODEL, NETWORK = "model.py", "network.nas"
 
 
 def train_file(
-    file: Path, data: str, out: Path, options: dict[str, Any], *, resume: bool = False, progress: Progress | None = None
+    file: Path,
+    data: str,
+    out: Path,
+    options: dict[str, Any],
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    weights: Path | None = None,
 ) -> TrainResult:
     """Train the one network of a file into the folder `out`; `options` are those of `TrainOptions`.
 
-    The initial weights depend on the seed alone. Raises `NascError` for a file, data or options that do not fit.
+    It starts from `weights` (safetensors) where they are given; else they depend on the seed alone. Raises `NascError`
+    for a file, data, options or weights that do not fit.
     """
     import torch
     from pydantic import ValidationError
 
+    from nasc.runtime.checkpoint import load_weights, restore_weights
     from nasc.runtime.data import load_data
     from nasc.runtime.train import WEIGHTS, train
     from nasc.runtime.train_options import TrainOptions
@@ -42,6 +51,8 @@ def train_file(
     with torch.random.fork_rng():
         torch.manual_seed(chosen.seed)
         loaded = load_model(file, chosen.drop_path)
+    if weights is not None:
+        restore_weights(loaded.module, load_weights(weights), str(weights))
     splits = load_data(
         data,
         input_shape=loaded.input_shape,

@@ -5,8 +5,8 @@ nas 1
 // of them survive. Their outputs are added, and the layer's input is added once where FBNet has a residual, so layers
 // joined by additions share the stage's width. Left open by the text:
 //  - Whether the additive skip runs once around the operators, as here, or in each, which would count the input twice.
-//  - FBNet's "skip" operator. Here a layer with the additive skip and no surviving operator is dropped, so it needs none
-//    of its own, and in the other layers (each stage's first but tbs1's) one operator or both survive.
+//  - FBNet's "skip" operator. Here a layer with the additive skip and no surviving operator is that skip alone, so it
+//    needs none; in the others (each stage's first but tbs1's) one operator or both survive.
 //  - Widths wider than FBNet's. Here the widest are FBNet's, and 6 times the input's for a hidden width.
 //  - Where the concat aggregator stands on FBNet. The additive one, better here for FLOPs, is written down.
 

@@ -1,9 +1,10 @@
 nas 1
 
-// NetAdaptV2's initial network for the search guided by MACs, and everything it may shrink to: netadapt_v2_mbv3.nas with
-// widths 1.25 times as large, one block more at 7 x 7, and 11 widths from 0 to full. Where 1.25 x 16 = 20 channels
-// would be full the found network (Table 9) has 24, which 10 equal steps do not reach: there, all even widths stand.
-// Block 2 has no expansion, as in Table 9. What else is inferred or assumed is said in netadapt_v2_mbv3.nas.
+// NetAdaptV2's initial network for the search guided by MACs, and everything it may shrink to: netadapt_v2_mbv3.nas
+// with widths 1.25 times as large, one block more at 7 x 7, and 11 widths from 0 to full. Where 1.25 x 16 = 20 channels
+// would be full the found network (Table 9) has 24, as if rounded to a multiple of 8, which 10 equal steps of whole
+// channels do not divide: there, all even widths stand. Block 2 has no expansion, as in Table 9. What else is inferred
+// or assumed is said in netadapt_v2_mbv3.nas.
 space netadapt_v2_mbv3_macs {
   input   image 3 x 224 x 224
   output  classes 1000

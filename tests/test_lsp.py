@@ -26,7 +26,7 @@ from nasc.compiler.cost import cost_of, layer_costs
 from nasc.compiler.lower_torch import model_source
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
-from nasc.compiler.primitives import FORMS, PRIMITIVES
+from nasc.compiler.primitives import FORMS, OPERATORS
 from nasc.dsl.format import format_text
 from nasc.dsl.grammar_cache import GRAMMAR
 from nasc.lsp.completion import complete
@@ -609,7 +609,7 @@ def test_the_editor_colours_every_word_of_the_language() -> None:
     assert len(reserved) == 30
     assert grammar_words("keywords") == reserved
     assert grammar_words("activations") == set(ACTIVATIONS)
-    assert grammar_words("operators") == set(PRIMITIVES) - set(ACTIVATIONS) | FORMS
+    assert grammar_words("operators") == set(OPERATORS) - set(ACTIVATIONS) | FORMS
 
 
 def test_the_extension_names_files_that_are_there() -> None:

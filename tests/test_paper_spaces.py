@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nasc.compiler.contains import contains
 from nasc.compiler.cost import cost_of
 from nasc.compiler.count import count_members
 from nasc.dsl import syntax
@@ -117,6 +118,15 @@ def test_netadapts_table_10_has_the_macs_of_its_rows() -> None:
 
 Settings = dict[tuple[str, int], dict[str, syntax.Value] | None]
 """By stage and layer: what each parameter is given; None where a layer is removed."""
+
+
+@pytest.mark.parametrize("path", [TABLE_8, TABLE_9], ids=["table 8", "table 9"])
+def test_a_removed_block_is_the_member_of_width_0(path: Path) -> None:
+    """The tables print zeros for it, which bypassing turns into the block's input; the files say `identity`."""
+    text = path.read_text(encoding="utf-8")
+    zeros = text.replace(" identity\n", " { kernel 3  hidden 0  dw 0 } -> 0\n")
+    assert zeros != text
+    assert contains(space_of(zeros), space_of(text)).yes and contains(space_of(text), space_of(zeros)).yes
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from nasc.compiler.count import count_members
 from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.manifest_file import load_manifest
-from nasc.runtime.methods import random_members
+from nasc.runtime.methods import trials
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.search import Job
 from tests.searches import WIDE, Killer, Stop, command, compiled, priced_table, run, same_runs
@@ -108,7 +108,7 @@ def test_a_finished_random_search_trains_nothing_again(
     wide: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(wide, tmp_path / "run")
-    monkeypatch.setattr(random_members, "train", None)
+    monkeypatch.setattr(trials, "train", None)
     assert run(wide, tmp_path / "run", resume=True).loss == first.loss
 
 
@@ -133,7 +133,7 @@ def test_members_are_judged_on_images_they_did_not_see(
 
     from nasc.runtime import search_job
 
-    load, finish, train = search_job.load_data, search_job._finish, random_members.train
+    load, finish, train = search_job.load_data, search_job._finish, trials.train
     watched: dict[str, Watched] = {}
     parts: list[tuple[set[int], set[int]]] = []
 
@@ -153,7 +153,7 @@ def test_members_are_judged_on_images_they_did_not_see(
 
     monkeypatch.setattr(search_job, "load_data", loaded)
     monkeypatch.setattr(search_job, "_finish", finishing)
-    monkeypatch.setattr(random_members, "train", training)
+    monkeypatch.setattr(trials, "train", training)
     run(wide, tmp_path / "run")
     assert watched["val"].taken and not watched["test"].taken
     assert len({(frozenset(a), frozenset(b)) for a, b in parts}) == 1
@@ -166,8 +166,8 @@ def test_members_are_drawn_uniformly(wide: Job, tmp_path: Path, monkeypatch: pyt
     from types import SimpleNamespace
 
     done = SimpleNamespace(loss=1.0, top1=0.5, seconds=0.0)
-    monkeypatch.setattr(random_members, "train", lambda *_, **__: done)
-    monkeypatch.setattr(random_members, "module_of", lambda _: None)
+    monkeypatch.setattr(trials, "train", lambda *_, **__: done)
+    monkeypatch.setattr(trials, "module_of", lambda _: None)
     monkeypatch.setattr("nasc.runtime.search_job._finish", lambda _, outcome: outcome)
     outcome = run(wide, tmp_path / "run", options={"samples": 120})
     drawn = Counter(record["cost"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl"))
@@ -200,14 +200,14 @@ def test_a_trial_of_random_search_is_short_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sizes: list[int] = []
-    train = random_members.train
+    train = trials.train
 
     def training(module: Any, data: Any, options: Any, *rest: Any, **named: Any) -> Any:
         sizes.append(len(data.train))
         assert options.epochs == 1
         return train(module, data, options, *rest, **named)
 
-    monkeypatch.setattr(random_members, "train", training)
+    monkeypatch.setattr(trials, "train", training)
     arguments = ("--data", "synthetic", "--cost", "macs", "--steps", "3")
     assert command(wide, *arguments, "--threads", "1", capsys=capsys)[0] == 0
     assert sizes == [6, 6] and list(tmp_path.iterdir()) == []

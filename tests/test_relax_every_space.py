@@ -13,7 +13,7 @@ from nasc.compiler.compile import compile_file
 from nasc.compiler.ir import Network
 from nasc.dsl.diagnostics import DiagnosticError
 from nasc.runtime.supernet import StochasticLayer, stochastic_layers
-from tests.spaces import ROOT, SPACES
+from tests.spaces import SPACES
 
 METHODS = ("prunet", "fbnet")
 

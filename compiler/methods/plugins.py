@@ -15,6 +15,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from nasc.compiler.ir import Network
+from nasc.compiler.methods.budget import steps_of
+from nasc.compiler.methods.evolution import EvolutionOptions
 from nasc.compiler.methods.fbnet import FbnetOptions
 from nasc.compiler.methods.others import FigsOptions, NetAdaptV2Options, NssOptions
 from nasc.compiler.methods.prunet import PrunetOptions
@@ -29,6 +31,7 @@ from nasc.compiler.methods.relax import (
 )
 from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.values import Options
+from nasc.compiler.methods.width_multiplier import WidthMultiplierOptions
 from nasc.dsl.diagnostics import NascError, did_you_mean
 
 GROUP = "nasc.methods"
@@ -52,6 +55,10 @@ class Method:
     choice that it has no relaxation for; None for a method that needs no SuperNet. `require` raises `NascError` where
     candidates and options do not go together. `suits` may tell from a network alone, quickly, that `require` will have
     nothing against its candidates: an editor asks at every keystroke. Where it is False, they are made to find out.
+
+    What `nasc compare` asks: `steps` tells how many steps of training the options take with so many training images,
+    of which `grows` are what a budget sets (`nasc.compiler.methods.budget`), and `strength` is the one whose values
+    lead to networks of other costs.
     """
 
     name: str
@@ -61,6 +68,9 @@ class Method:
     relax: Callable[[Network], tuple[RelaxedLayer, ...]] | None = None
     require: Callable[[tuple[RelaxedLayer, ...], Any], None] = _nothing
     suits: Callable[[Network, Any], bool] = _unsure
+    steps: Callable[[Any, int], int] = steps_of
+    grows: tuple[str, ...] = ("epochs",)
+    strength: str = "alpha"
 
 
 def _prunet_threshold(layers: tuple[RelaxedLayer, ...], options: PrunetOptions) -> None:
@@ -89,7 +99,27 @@ _METHODS = (
         relax_to_mixture,
         suits=lambda network, options: True,
     ),
-    Method("random", "members drawn at random", RandomOptions, "nasc.runtime.methods.random_members:search"),
+    Method(
+        "random",
+        "members drawn at random",
+        RandomOptions,
+        "nasc.runtime.methods.random_members:search",
+        grows=("epochs", "samples"),
+    ),
+    Method(
+        "evolution",
+        "regularised evolution",
+        EvolutionOptions,
+        "nasc.runtime.methods.evolution:search",
+        grows=("epochs", "samples"),
+    ),
+    Method(
+        "width_multiplier",
+        "the width multiplier",
+        WidthMultiplierOptions,
+        "nasc.runtime.methods.width_multiplier:search",
+        strength="multipliers",
+    ),
     Method("figs", "FiGS", FigsOptions),
     Method("netadapt_v2", "NetAdaptV2", NetAdaptV2Options),
     Method("nss", "NSS", NssOptions),

@@ -61,6 +61,7 @@ class RelaxedLayer:
 def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
     """Every layer of a network in order, the head last. `masked`: a range is a Prunode's width, not many candidates.
 
+    Layers that are built from the very same variants share their candidates, which are made once.
     Raises `Refused` for a choice that cannot be relaxed, `NotLoweredError` for what has no code.
     """
     kind, _ = network.output
@@ -74,7 +75,14 @@ def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
                 f"the decision {decision.domain} is shared between layers, or is the width of a stage",
                 "give it a single value, or search with --method random",
             )
-    return tuple(_relaxed(layer, masked) for layer in _layers(network))
+    made: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
+    relaxed: list[RelaxedLayer] = []
+    for layer in _layers(network):
+        alike = tuple(map(id, layer.variants))
+        if alike not in made:
+            made[alike] = _all_candidates(layer, masked)
+        relaxed.append(RelaxedLayer(layer.address, layer, made[alike], layer.skippable))
+    return tuple(relaxed)
 
 
 def relax_to_mixture(network: Network) -> tuple[RelaxedLayer, ...]:
@@ -121,11 +129,11 @@ def _layers(network: Network) -> Iterator[Layer]:
         yield network.head
 
 
-def _relaxed(layer: Layer, masked: bool) -> RelaxedLayer:
+def _all_candidates(layer: Layer, masked: bool) -> tuple[Candidate, ...]:
     candidates: list[Candidate] = []
     for number, variant in enumerate(layer.variants):
         candidates += _candidates(layer, number, variant, MOST_CANDIDATES - len(candidates), masked)
-    return RelaxedLayer(layer.address, layer, tuple(candidates), layer.skippable)
+    return tuple(candidates)
 
 
 def _candidates(layer: Layer, number: int, variant: Variant, room: int, masked: bool) -> list[Candidate]:

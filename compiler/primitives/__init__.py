@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasc.compiler.primitives import convolution, joining, pointwise, scaling, sequence
+from nasc.compiler.primitives import convolution, joining, masking, pointwise, scaling, sequence
 from nasc.compiler.primitives.base import Primitive
 
 
@@ -19,6 +19,21 @@ PRIMITIVES: dict[str, Primitive] = {kind.name: kind() for kind in _concrete(Prim
 FORMS = frozenset({"identity", "nothing", "residual", "residual_prefix", "take", "channels"})
 """Words that the elaborator turns into other primitives, or into nothing."""
 
-NAMES = frozenset(PRIMITIVES) | FORMS
+OPERATORS = tuple(name for name, primitive in PRIMITIVES.items() if not primitive.internal)
+"""The primitive operators that a file can name."""
 
-__all__ = ["FORMS", "NAMES", "PRIMITIVES", "Primitive", "convolution", "joining", "pointwise", "scaling", "sequence"]
+NAMES = frozenset(OPERATORS) | FORMS
+
+__all__ = [
+    "FORMS",
+    "NAMES",
+    "PRIMITIVES",
+    "OPERATORS",
+    "Primitive",
+    "convolution",
+    "joining",
+    "masking",
+    "pointwise",
+    "scaling",
+    "sequence",
+]

@@ -61,6 +61,10 @@ class Primitive:
     """Does output channel i depend on input channel i alone?"""
     linear: ClassVar[bool] = False
     """Is it linear in its input, so that a sum over input channels can be split?"""
+    zero: ClassVar[bool] = True
+    """Does a channel of zeros stay one? (Of operators that work on each channel by itself and store nothing.)"""
+    internal: ClassVar[bool] = False
+    """Is it for generated searches alone, and no word of the language?"""
 
     def infer(self, use: Use) -> Inferred:
         """Attributes of the node and the shape that comes out. Raises `ShapeError`."""

@@ -5,6 +5,7 @@ These are data for the lowerings; nothing here imports torch or onnx.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,18 @@ from typing import Any, Protocol
 
 from nasc.compiler.ir import Node, Tensor
 
-Value = int | float | bool | tuple[int, int]
+
+@dataclass(frozen=True)
+class Text:
+    """A string as an argument, which generated code has in quotes."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return json.dumps(self.text)
+
+
+Value = int | float | bool | tuple[int, int] | Text
 
 
 @dataclass(frozen=True)

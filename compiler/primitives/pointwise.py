@@ -223,6 +223,7 @@ class Sigmoid(Activation):
 
     name = "sigmoid"
     constructor = "nn.Sigmoid"
+    zero = False
     keeps_output = True
     operator = "Sigmoid"
 
@@ -232,6 +233,7 @@ class HardSigmoid(Activation):
 
     name = "hard_sigmoid"
     constructor = "nn.Hardsigmoid"
+    zero = False
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         return build.add("HardSigmoid", operands, alpha=1 / 6, beta=0.5)

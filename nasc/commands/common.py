@@ -63,6 +63,14 @@ def warn(checked: Checked) -> None:
         click.echo(render(checked.diagnostics.found, color=colored()), err=True)
 
 
+def refuse_replacing(file: Path, force: bool) -> None:
+    """Raise `NascError` for a file that is there, unless `force`."""
+    from nasc.dsl.diagnostics import NascError
+
+    if not force and (file.exists() or file.is_symlink()):
+        raise NascError(f"{file} is there already", help="take another name, or --force to replace it")
+
+
 def allow_long_numbers() -> None:
     """Let Python print counts of any length: by itself it stops at 4300 digits."""
     sys.set_int_max_str_digits(0)

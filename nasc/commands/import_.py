@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nasc.commands.common import PATH, amount, example
+from nasc.commands.common import PATH, amount, example, refuse_replacing
 
 ACTIVATIONS = ["relu", "relu6", "swish", "hard_swish", "gelu"]
 FAMILIES = [
@@ -55,9 +55,7 @@ FAMILIES = [
 @click.option("--se-gate", type=click.Choice(["sigmoid", "hard_sigmoid"]), help="What ends a gate.")
 @click.option("--bn-eps", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Of the batch norms.")
 @click.option("--round-limit", type=click.FloatRange(0, 1), help="Widths never shrink below it when rounded.")
-@click.pass_context
 def command(
-    ctx: click.Context,
     stages: tuple[str, ...],
     exported: Path | None,
     weights: Path | None,
@@ -86,7 +84,7 @@ def command(
     from nasc.import_network import Options, imported
 
     if exported is not None:
-        _program(ctx, exported, name, out, weights, force)
+        _program(exported, name, out, weights, force)
         return
     if weights is not None:
         raise click.UsageError("--weights is for --exported: block strings have none")
@@ -113,25 +111,24 @@ def command(
 _FOR_PROGRAMS = {"exported", "weights", "out", "force", "name"}
 
 
-def _program(
-    ctx: click.Context, exported: Path, name: str | None, out: Path | None, weights: Path | None, force: bool
-) -> None:
+def _program(exported: Path, name: str | None, out: Path | None, weights: Path | None, force: bool) -> None:
     """Import a program; nothing is written where it cannot be."""
     from nasc.compiler.weights import write_weights
     from nasc.exported.imported import imported_program
 
+    ctx = click.get_current_context()
     given = [key for key in ctx.params if ctx.get_parameter_source(key) == click.core.ParameterSource.COMMANDLINE]
     for key in given:
         if key not in _FOR_PROGRAMS:
             what = "block strings" if key == "stages" else f"--{key.replace('_', '-')}"
             raise click.UsageError(f"{what} cannot be given with --exported: the program says it all")
     if weights is not None:
-        _refuse_replacing(weights, force)
+        refuse_replacing(weights, force)
     found = imported_program(exported, _name(name, exported))
     _write(found.text, out, force)
     if weights is not None:
-        write_weights(weights, found.weights)
-        click.echo(weights)
+        write_weights(found.weights, weights)
+        click.echo(weights, err=out is None)  # standard output is the .nas file then
     click.echo(f"outputs for noise differ from the program's by {found.difference:.2g}", err=True)
 
 
@@ -184,15 +181,8 @@ def _write(text: str, out: Path | None, force: bool) -> None:
     if out is None:
         click.echo(text, nl=False)
     else:
-        _refuse_replacing(out, force)
+        refuse_replacing(out, force)
         write_file(out, text.encode())
         click.echo(out)
     params, macs = cost["params"], cost["macs"]
     click.echo(f"{params:,} ({amount(params)}) parameters and {macs:,} ({amount(macs)}) MACs", err=True)
-
-
-def _refuse_replacing(file: Path, force: bool) -> None:
-    from nasc.dsl.diagnostics import NascError
-
-    if not force and (file.exists() or file.is_symlink()):
-        raise NascError(f"{file} is there already", help="take another name, or --force to replace it")

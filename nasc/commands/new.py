@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nasc.commands.common import PATH, example
+from nasc.commands.common import PATH, example, refuse_replacing
 
 KINDS = ("mobile", "cnn", "vit")
 
@@ -24,13 +24,11 @@ def command(name: Path, kind: str, classes: int, size: int, channels: int, force
     It can be checked, compiled and searched as it is.
     """
     from nasc.compiler.write_files import write_file
-    from nasc.dsl.diagnostics import NascError
     from nasc.starter import Starter, starter_text
 
     path = name if name.suffix == ".nas" else name.with_name(f"{name.name}.nas")
     text = starter_text(Starter(path.stem.replace("-", "_"), kind, classes, size, channels))
-    if not force and (path.exists() or path.is_symlink()):
-        raise NascError(f"{path} is there already", help="take another name, or --force to replace it")
+    refuse_replacing(path, force)
     write_file(path, text.encode())
     click.echo(path)
     click.echo(f"next: nasc check {path} && nasc count {path} && nasc show {path}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,16 @@ from nasc.dsl.diagnostics import NascError
 from nasc.dsl.format import format_text
 from nasc.exported.layering import Layered, layered
 from nasc.exported.same_graph import matched, whole_graph
-from nasc.exported.traced import Traced, printable, traced
+from nasc.exported.traced import traced
+from nasc.exported.tracer import Traced, printable
 from nasc.runtime.read_exported import read_exported, run_exported
 from nasc.stage_lines import Layer, arrow, braces, stage_lines
 
 TOLERANCE = 1e-4
 """How far outputs may be apart, as a part of the largest one: what other orders of summation amount to."""
+
+_MOST = 100_000_000
+"""Larger inputs are not tried: the sizes are a stranger's."""
 
 _BLOCK_DEFAULTS = {
     "convnext": {"act": "gelu", "norm": "layer_norm { eps 1e-6 }"},
@@ -143,6 +148,8 @@ def _difference(path: Path, network: Network, weights: dict[str, Array], shape: 
 
     from nasc.runtime.member_model import module_of
 
+    if math.prod(shape) > _MOST:
+        raise NascError(f"the program takes {math.prod(shape):,} numbers at once: too many to try it")
     module = module_of(network).eval()
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

@@ -7,21 +7,19 @@ few and known blocks win.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nasc.compiler.ir import Graph, Node
 from nasc.exported.library_blocks import LONGEST, Recogniser
 from nasc.exported.local_blocks import local_block, structure
-from nasc.exported.numbers import number, pads_same, sides
-from nasc.exported.segments import ACTIVATIONS, NORMS, Segment, cuts, segment, spelled
+from nasc.exported.numbers import changed, pads_same, sides
+from nasc.exported.segments import ACTIVATIONS, NORMS, Segment, cuts, in_reading_order, segment, spelled
 from nasc.stage_lines import Layer
 
 _LIBRARY, _OPERATOR, _STRAY, _CHAIN, _OWN = 1.0, 1.5, 2.0, 2.5, 4.0
-_NORM = 2.25
-"""Of a norm that is drawn into the block before it: more than nothing, as it may belong to the convolution after it."""
-_STRAIGHT = re.compile("(na?[cpd])+|na")
-"""Straight rows that become blocks: norms and activations before convolutions, or without any."""
+_STRAIGHT = re.compile("na?[cpd]|na")
+"""Straight rows that become blocks: a norm and an activation before a convolution, or without one."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,10 @@ def _ways(graph: Graph, start: int, end: int, next_cut: int, known: Recogniser) 
         yield _LIBRARY, _Place(part, layer)
     elif end - start == 1 and (single := _operator(part.nodes[0])) is not None:
         yield _STRAY if part.nodes[0].op in ACTIVATIONS | NORMS else _OPERATOR, _Place(part, single)
-    elif end == next_cut:
+    elif end == next_cut or (end - 1 == next_cut > start + 1 and part.nodes[-1].op in ACTIVATIONS):
         yield _OWN, _Place(part, None)
-    elif next_cut - start > 1 and _follows(after := part.nodes[next_cut - start :]):
-        yield _OWN + _NORM * (after[0].op in NORMS), _Place(part, None)
     elif part.is_chain and _STRAIGHT.fullmatch(spelled(part.nodes, part.graph.shapes)):
         yield _CHAIN, _Place(part, None)
-
-
-def _follows(nodes: Sequence[Node]) -> bool:
-    """Do these belong to the block before them: a norm, an activation, or one after the other?"""
-    return tuple(node.op in NORMS for node in nodes) in ((True, False), (False,), (True,)) and all(
-        node.op in NORMS | ACTIVATIONS for node in nodes
-    )
 
 
 def _operator(node: Node) -> Layer | None:
@@ -110,7 +99,7 @@ def _operator(node: Node) -> Layer | None:
         return Layer(node.op, None, (*values, *padding))
     if node.op == "linear":
         return Layer("linear", int(str(node.output.channels)), () if a["bias"] else (("bias", "no"),))
-    return Layer(node.op, None, tuple((key, number(value)) for key, value in a.items()))
+    return Layer(node.op, None, changed(node))
 
 
 _JOINS = ("add", "mul", "concat")
@@ -118,14 +107,15 @@ _JOINS = ("add", "mul", "concat")
 
 def _with_own_blocks(places: list[_Place]) -> tuple[list[Layer], list[str]]:
     """The layers with a block for each structure that is not the library's: `part1`, …."""
-    groups: dict[tuple[object, ...], list[int]] = {}
+    groups: dict[tuple[object, ...], dict[int, Segment]] = {}
     for i, place in enumerate(places):
         if place.layer is None:
-            groups.setdefault(structure(place.part), []).append(i)
+            part = in_reading_order(place.part)
+            groups.setdefault(structure(part), {})[i] = part
     layers = [place.layer for place in places]
     blocks = []
     for number_, members in enumerate(groups.values(), start=1):
-        text, own = local_block(f"part{number_}", [places[i].part for i in members])
+        text, own = local_block(f"part{number_}", list(members.values()))
         blocks.append(text)
         for i, layer in zip(members, own, strict=True):
             layers[i] = layer

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from nasc.compiler.ir import Node, Tensor
-from nasc.exported.numbers import number, pads_same, sides
+from nasc.exported.numbers import changed, pads_same, sides
 from nasc.exported.segments import INPUT, Segment
 from nasc.stage_lines import Layer
 
@@ -92,7 +91,8 @@ class _Writer:
         # The stride is only a stage's first layer's, as it is in the library.
         given = ", ".join("first stride = 1" if name == "stride" else name for name in self.parameters)
         body = "\n".join(f"  {line}" for line in [*self.lines, self.texts[part.graph.output]])
-        text = f"block {self.name}({given}){' -> filters' if has_arrow else ''} {{\n{body}\n}}\n"
+        head = f"block {self.name}{f'({given})' if given else ''}{' -> filters' if has_arrow else ''}"
+        text = f"{head} {{\n{body}\n}}\n"
         return text, [self._layer(i, each, has_arrow) for i, each in enumerate(self.parts)]
 
     def _layer(self, number: int, part: Segment, has_arrow: bool) -> Layer:
@@ -169,9 +169,8 @@ class _Writer:
             ends = [self._parameter(key, i, [str(v) for v in self._values(i, key)]) for key in ("start", "stop")]
             return f"channels({', '.join(ends)})"
         if node.op not in ("conv2d", "max_pool", "avg_pool"):
-            usual = {"eps": Fraction(1, 100_000), "momentum": Fraction(1, 10)}
-            changed = [f"{k} = {number(v)}" for k, v in a.items() if usual.get(k) != v]
-            return f"{node.op}({', '.join(changed)})" if changed else node.op
+            given = ", ".join(f"{key} = {value}" for key, value in changed(node))
+            return f"{node.op}({given})" if given else node.op
         arguments = self._window(i, node)
         if node.op != "conv2d":
             return f"{node.op}({', '.join(arguments)})"

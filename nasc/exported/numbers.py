@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from nasc.compiler.ir import Node
+from nasc.compiler.primitives import PRIMITIVES
 
 
 def number(value: Any) -> str:
@@ -31,6 +32,11 @@ def pads_same(node: Node) -> bool:
 
 def operator(node: Node) -> str:
     """A norm as the value of a parameter, with what differs from its defaults: `bn { eps 1e-3 }`."""
-    usual = {"eps": Fraction(1, 100_000), "momentum": Fraction(1, 10)}
-    changed = [f"{key} {number(v)}" for key, v in node.attributes.items() if Fraction(v) != usual[key]]
-    return f"{node.op} {{ {' '.join(changed)} }}" if changed else node.op
+    found = " ".join(f"{key} {value}" for key, value in changed(node))
+    return f"{node.op} {{ {found} }}" if found else node.op
+
+
+def changed(node: Node) -> tuple[tuple[str, str], ...]:
+    """The attributes of an operator of numbers that are not its defaults, by name."""
+    usual = PRIMITIVES[node.op].parameters
+    return tuple((key, number(value)) for key, value in node.attributes.items() if usual.get(key) != value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nasc.compiler.ir import Graph, Node, Tensor
@@ -63,10 +63,21 @@ def segment(graph: Graph, start: int, end: int) -> Segment:
 
 def main_path_first(part: Segment) -> list[Node]:
     """The nodes in an order in which the longer operand of a join comes first, however the program had them."""
-    by_name = {node.name: node for node in part.nodes}
     depth = {INPUT: 0}
     for node in part.nodes:
         depth[node.name] = 1 + max(depth[name] for name in node.inputs)
+    return _ordered(part, lambda missing: max(missing, key=lambda operand: depth[operand]))
+
+
+def in_reading_order(part: Segment) -> Segment:
+    """The nodes in the order in which they are read from the output on, however the program had them."""
+    nodes = tuple(_ordered(part, lambda missing: missing[0]))
+    return Segment(part.graph.model_copy(update={"nodes": nodes}))
+
+
+def _ordered(part: Segment, first: Callable[[list[str]], str]) -> list[Node]:
+    """Each node after its operands; `first` says with which of those that are missing to go on."""
+    by_name = {node.name: node for node in part.nodes}
     order: dict[str, Node] = {}
     waiting = [part.graph.output]
     while waiting:
@@ -78,7 +89,7 @@ def main_path_first(part: Segment) -> list[Node]:
         if not missing:
             order[name] = by_name[waiting.pop()]
         else:
-            waiting.append(max(missing, key=lambda operand: depth[operand]))
+            waiting.append(first(missing))
     return list(order.values())
 
 

@@ -9,7 +9,7 @@ from lsprotocol.types import CompletionItem, CompletionItemKind, MarkupContent, 
 
 from nasc.compiler.expr import FUNCTION_NAMES
 from nasc.compiler.methods.plugins import find_method, method_names
-from nasc.compiler.primitives import FORMS, NAMES, PRIMITIVES
+from nasc.compiler.primitives import FORMS, NAMES, OPERATORS
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import NascError
 from nasc.lsp import words
@@ -214,7 +214,7 @@ class Completer:
         for name, block in self.blocks.items():
             if name != self.context.block:
                 yield _item(name, Kind.Class, "block", about_block(block))
-        for name in (*PRIMITIVES, *sorted(FORMS)):
+        for name in (*OPERATORS, *sorted(FORMS)):
             yield _item(name, Kind.Function, "primitive operator", about_primitive(name))
         if self.context.expected & {"ONE"}:
             yield from (_item(f"{word} of", Kind.Keyword, doc=words.MORE[word]) for word in ("one", "any", "all"))

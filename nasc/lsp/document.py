@@ -10,7 +10,6 @@ from pathlib import Path
 from lsprotocol.types import PositionEncodingKind
 
 from nasc.compiler.check import Checked, check
-from nasc.compiler.layer_memory import LayerMemory
 from nasc.compiler.opened import load_file
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Diagnostics, Source
@@ -114,8 +113,8 @@ class Document:
         return missing or any(Path(source.name).absolute() == path.absolute() for source in sources)
 
     def look(self, version: Version) -> Checked:
-        """Check a state of the text; takes a while, touches no text, and may run in another thread, one at a time."""
-        return check(version.module, self.desk.memory)
+        """Check a state of the text; takes a while, touches nothing else, and may run in another thread."""
+        return check(version.module)
 
     def keep(self, version: Version, checked: Checked) -> None:
         """Keep a check's result for later questions."""
@@ -126,11 +125,10 @@ class Document:
 
 @dataclass
 class OpenDocuments:
-    """All open texts, by URI; `memory` has the layers that checking them has built."""
+    """All open texts, by URI."""
 
     encoding: str = PositionEncodingKind.Utf16.value
     open: dict[str, Document] = field(default_factory=dict)
-    memory: LayerMemory = field(default_factory=LayerMemory)
 
     def put(self, uri: str, text: str, number: int) -> Document:
         """Open a text, or change one that is open."""

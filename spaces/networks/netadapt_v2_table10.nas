@@ -1,10 +1,10 @@
 nas 1
 
-// NetAdaptV2, Table 10: the network found for depth estimation in 87 ms on a Pixel 1, starting from FastDepth. The table
-// prints no additive skips. They are FastDepth's, and the widths of their two sides agree (192, 112, 48). Bypassing
-// passes channels in four depthwise layers only, none of them strided (layers 2, 31, 34 and 40), so nothing of it is
-// assumed. Layer 40 has 28 filters, which are not among the 9 widths from 0 to 64 that the text allows: with 24 or 32
-// in its place this would be a member of spaces/netadapt_v2_fastdepth.nas.
+// NetAdaptV2, Table 10: the network found for depth estimation in 87 ms on a Pixel 1, starting from FastDepth. The
+// table prints no additive skips. They are FastDepth's, and the widths of their two sides agree (192, 112, 48).
+// Bypassing passes channels in four depthwise layers only, none of them strided (layers 2, 31, 34 and 40), so nothing
+// of it is assumed. Layer 40 has 28 filters, which are not among the 9 widths from 0 to 64 that the text allows: with
+// 24 or 32 in its place this would be a member of spaces/netadapt_v2_fastdepth.nas.
 network netadapt_v2_table10 {
   input   image 3 x 224 x 224
   output  depth 1 x 224 x 224

@@ -1,0 +1,341 @@
+"""Where masks stand in the fullest network, and which channels of each tensor they are of (FiGS, 3.2 and 3.3).
+
+The channels of a tensor are segments side by side: so many without a mask, or those of a decision. A convolution or
+linear layer makes new channels; depthwise ones, additions and what works on each channel by itself hand theirs on, a
+concatenation puts them side by side. So what must be of one width has one mask, and nothing is listed by hand.
+A mask stands behind the batch norm of what makes channels, else behind that itself: what was 0 before a batch norm is
+its shift after it. One that masks nothing by itself is there too where the tensor goes with an operator (see `dead`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nasc.compiler.expr import Expr, Function, Size, evaluate, variables
+from nasc.compiler.fullest import FullLayer, Fullest, Open
+from nasc.compiler.graph_tools import attribute_sizes
+from nasc.compiler.ir import Graph, Node, Tensor
+from nasc.compiler.methods.refused import Refused
+from nasc.compiler.primitives import PRIMITIVES
+from nasc.compiler.primitives.masking import MASK
+from nasc.compiler.specialise import JOINS, PRESENCE, AbsentOutput, specialise
+
+_DENSE = frozenset({"conv2d", "linear"})
+_SHIFTING = frozenset({"bn", "/bn", "position", "class_token", "slice"})
+"""Operators that work on each channel by itself and may make something of zeros, or of which others are masked."""
+_OTHERS = "give it one value with --set, or search with another method"
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Channels without a mask."""
+
+    size: int
+
+    def __str__(self) -> str:
+        return str(self.size)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The channels of a decision, each with a probability of its own."""
+
+    name: str
+    size: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Derived:
+    """The first channels, as many as follow from another decision: `counts[n]` where that has n."""
+
+    size: int
+    of: str
+    counts: tuple[int, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return f"first {self.text}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Of the channels of `source`, the most probable ones, as many as a decision has."""
+
+    source: Plain | Masked
+    name: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.source}"
+
+
+Segment = Plain | Masked | Derived | Taken
+Segments = tuple[Segment, ...]
+
+
+def key_of(segments: Segments) -> str:
+    """What generated code calls the mask of a tensor: empty for one that nothing is masked in."""
+    return " + ".join(map(str, segments)) if any(not isinstance(s, Plain) for s in segments) else ""
+
+
+@dataclass(frozen=True)
+class MaskedLayer:
+    """A layer's graph with its masks; `segments` says of each tensor which channels it has."""
+
+    layer: FullLayer
+    graph: Graph
+    segments: Mapping[str, Segments]
+
+
+@dataclass(frozen=True)
+class MaskedNetwork:
+    """All layers with their masks. `masks` has the segments of each mask by what generated code calls it."""
+
+    fullest: Fullest
+    layers: tuple[MaskedLayer, ...]
+    opens: Mapping[str, Open]
+    masks: Mapping[str, Segments]
+
+
+def masked(fullest: Fullest) -> MaskedNetwork:
+    """Put the masks in. Raises `Refused` for a layer in which a width cannot be masked."""
+    opens = {each.name: each for each in fullest.opens()}
+    known: dict[str, Segments] = {"in": (Plain(int(fullest.network.input.channels)),)}  # type: ignore[arg-type]
+    sources = {stage.name: stage.source for stage in fullest.network.stages}
+    layers = []
+    for layer in fullest.layers:
+        stage, _, number = layer.address.rpartition(".")
+        if number == "1" and sources.get(stage) is not None:
+            known["in"] = known[str(sources[stage])]
+        made = _Masking(layer, known, opens).result()
+        layers.append(made)
+        known["in"] = known[stage] = made.segments[made.graph.output]
+    masks = {str(n.attributes[MASK]): made.segments[n.name] for made in layers for n in made.graph.nodes if MASK in n.attributes}
+    _require_used(fullest, layers)
+    return MaskedNetwork(fullest, tuple(layers), opens, masks)
+
+
+def _require_used(fullest: Fullest, layers: Sequence[MaskedLayer]) -> None:
+    """Refuse a decision that no mask is of: it is no width."""
+    used = {name for layer in layers for segments in layer.segments.values() for s in segments for name in _names(s)}
+    used |= {name for layer in layers for n in layer.graph.nodes for name in variables(n.attributes.get(PRESENCE, 0))}
+    for layer in fullest.layers:
+        for operator in layer.operators:
+            for each in operator.opens:
+                if each.name not in used:
+                    raise Refused(layer.address, f"`{each.address}` is no width that channels have", _OTHERS)
+
+
+def _names(segment: Segment) -> tuple[str, ...]:
+    match segment:
+        case Masked(name):
+            return (name,)
+        case Taken(_, name):
+            return (name,)
+    return ()
+
+
+class _Masking:
+    """Puts masks into one layer."""
+
+    def __init__(self, layer: FullLayer, known: Mapping[str, Segments], opens: Mapping[str, Open]) -> None:
+        self.layer, self.opens = layer, opens
+        graph = layer.graph
+        self.segments: dict[str, Segments] = {name: known[name] for name in graph.inputs}
+        self.clean = set(graph.inputs)
+        """The tensors of which what is masked is 0."""
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
+        self.readers: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            for name in node.inputs:
+                self.readers.setdefault(name, []).append(node)
+        self.frail = frail(graph, opens)
+        self.names = {name: name for name in graph.inputs}
+        self.nodes: list[Node] = []
+
+    def result(self) -> MaskedLayer:
+        graph = self.layer.graph
+        for node in graph.nodes:
+            self._add(node)
+        masked = Graph(inputs=graph.inputs, nodes=tuple(self.nodes), output=self.names[graph.output])
+        return MaskedLayer(self.layer, masked, self.segments)
+
+    def _refuse(self, why: str) -> Refused:
+        return Refused(self.layer.address, why, _OTHERS)
+
+    def _add(self, node: Node) -> None:
+        inputs = tuple(self.names[name] for name in node.inputs)
+        segments = self._segments(node)
+        if node.op == "/mask":  # the presence of an operator
+            node = node.model_copy(update={"attributes": {**node.attributes, MASK: str(node.attributes[PRESENCE])}})
+        self.names[node.name] = node.name
+        clean = self._is_clean(node)
+        wanted = not clean and (any(not isinstance(s, Plain) for s in segments) or node.name in self.frail)
+        self.segments[node.name] = segments
+        if wanted and self._later(node):
+            wanted = False
+        elif wanted and node.op == "bn" and node.output.tokens is None:
+            attributes = {**node.attributes, MASK: key_of(segments)}
+            node = node.model_copy(update={"op": "/bn", "attributes": attributes})
+            wanted, clean = False, True
+        self.nodes.append(node.model_copy(update={"inputs": inputs}))
+        if wanted:
+            mask = Node.model_construct(
+                name=f"{node.name}/mask",
+                op="/mask",
+                inputs=(node.name,),
+                attributes={MASK: key_of(segments)},
+                output=node.output,
+                branches=(),
+            )
+            self.nodes.append(mask)
+            self.names[node.name] = mask.name
+            self.segments[mask.name] = segments
+            clean = True
+        if clean:
+            self.clean.add(node.name)
+
+    def _later(self, node: Node) -> bool:
+        """Is the mask better put where the tensor is used: behind its batch norm, or where it is multiplied?"""
+        readers = self.readers.get(node.name, [])
+        if not readers or node.name == self.layer.graph.output:
+            return False
+        if node.op in _DENSE and len(readers) == 1 and readers[0].op == "bn":
+            return True
+        return all(r.op == "mul" and any(n in self.clean for n in r.inputs if n != node.name) for r in readers)
+
+    def _is_clean(self, node: Node) -> bool:
+        """Is what is masked 0 in what comes out, if it is in what comes in?"""
+        primitive = PRIMITIVES[node.op]
+        inside = [name in self.clean for name in node.inputs]
+        if node.op == "mul":
+            return any(inside)
+        if node.op in ("add", "concat"):
+            return all(inside)
+        if node.op == "conv2d":  # depthwise, without a shift: channels of zeros stay zeros
+            return all(inside) and node.attributes.get("groups") == self._tensor(node.inputs[0]).channels and not node.attributes["bias"]
+        silent = primitive.channelwise and primitive.zero and node.op not in _SHIFTING
+        return silent and all(inside)
+
+    # ------------------------------------------------------------------------------------------ segments
+
+    def _segments(self, node: Node) -> Segments:
+        """The segments of what a node makes. Raises `Refused` where masks do not go through it."""
+        inside = [self.segments[name] for name in node.inputs]
+        plain = all(isinstance(s, Plain) for segments in inside for s in segments)
+        if node.op == "slice":
+            return self._cut(node, inside[0])
+        loose = [s for k, v in node.attributes.items() if k not in ("groups", PRESENCE) for s in attribute_sizes(v)]
+        if loose:
+            raise self._refuse(f"the {node.op} depends on {loose[0]}, not only in its width")
+        if node.op in _DENSE:
+            return self._dense(node, inside[0], plain)
+        if node.op == "concat":
+            return tuple(s for segments in inside for s in segments)
+        if plain and not isinstance(node.output.channels, Expr):
+            return (Plain(int(node.output.channels)),)
+        primitive = PRIMITIVES[node.op]
+        if node.op == "add_prefix" or (not primitive.channelwise and node.op != "add"):
+            raise self._refuse(f"`{node.op}` mixes channels of which some may be masked")
+        if any(segments != inside[0] for segments in inside[1:]):
+            raise self._refuse(f"`{node.op}` joins channels that are decided apart")
+        if node.output.channels != self._tensor(node.inputs[0]).channels:
+            raise self._refuse(f"`{node.op}` makes channels of which some may be masked into others")
+        return inside[0]
+
+    def _tensor(self, name: str) -> Tensor:
+        return self.layer.graph.tensor(name)
+
+    def _dense(self, node: Node, inside: Segments, plain: bool) -> Segments:
+        """New channels of a convolution or linear layer; those of a depthwise convolution are its input's."""
+        source, groups = self._tensor(node.inputs[0]), node.attributes.get("groups", 1)
+        out = node.output.channels
+        if groups == source.channels and groups != 1 and out == groups:
+            return inside
+        if groups != 1 and not (plain and not isinstance(out, Expr)):
+            raise self._refuse("a convolution in groups has a width that is searched")
+        if node.op == "linear" and source.positions > 1 and source.height is not None and not plain:
+            raise self._refuse("a linear layer reads every place of an image whose width is searched")
+        return self._made(out)
+
+    def _made(self, size: Size) -> Segments:
+        if not isinstance(size, Expr):
+            return (Plain(int(size)),)
+        names = sorted(size.names)
+        if len(names) != 1 or names[0] not in self.opens:
+            raise self._refuse(f"a width of {size} follows from more than one decision")
+        (name,) = names
+        widths = self.opens[name].widths
+        if size.terms == ((((name, 1),), 1),):
+            return (Masked(name, widths[-1]),)
+        counts = tuple(_count(size, name, n) for n in range(widths[-1] + 1))
+        return (Derived(max(counts), name, counts, str(size)),)
+
+    def _cut(self, node: Node, inside: Segments) -> Segments:
+        """Channels from the first on, as many as a decision says and there are."""
+        start, stop = node.attributes["start"], node.attributes["stop"]
+        if not isinstance(start, Expr) and not isinstance(stop, Expr):
+            if all(isinstance(s, Plain) for s in inside):
+                return (Plain(int(stop - start)),)
+            raise self._refuse("channels are cut from a tensor whose width is searched")
+        name = _width_taken(stop, self._tensor(node.inputs[0]).channels)
+        (source,) = inside if len(inside) == 1 else (None,)
+        if start != 0 or name not in self.opens or not isinstance(source, Plain | Masked):
+            raise self._refuse("channels are cut in a way that no mask stands for")
+        if self.opens[name].widths[-1] < source.size:
+            raise self._refuse(f"fewer channels are taken than the {source.size} that may be there")
+        return (Taken(source, name, source.size),)
+
+
+def _count(size: Expr, name: str, value: int) -> int:
+    try:
+        found = evaluate(size, {name: value})
+    except ZeroDivisionError:
+        return 0
+    return int(found)
+
+
+def _width_taken(stop: Size, channels: Size) -> str | None:
+    """The decision in `min(width, channels)`, or in `width` alone."""
+    if not isinstance(stop, Expr) or len(stop.terms) != 1:
+        return None
+    ((monomial, coefficient),) = stop.terms
+    if coefficient != 1 or len(monomial) != 1 or monomial[0][1] != 1:
+        return None
+    atom = monomial[0][0]
+    if isinstance(atom, str):
+        return atom
+    if not isinstance(atom, Function) or atom.name != "min":
+        return None
+    others = [a for a in atom.arguments if a != channels]
+    names = [sorted(a.names)[0] for a in others if isinstance(a, Expr) and len(a.names) == 1]
+    return names[0] if len(others) == len(names) == 1 else None
+
+
+# ------------------------------------------------------------------------------------------------- what goes
+
+
+def frail(graph: Graph, opens: Mapping[str, Open]) -> frozenset[str]:
+    """The nodes that may be absent in a member while the layer is there."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        inside = [name in found for name in node.inputs]
+        own = [n for n in variables(node.output.channels) if n in opens and 0 in opens[n].widths]
+        presence = node.attributes.get(PRESENCE)
+        if presence is not None or own or (all(inside) if node.op in JOINS else any(inside)):
+            found.add(node.name)
+    return frozenset(found)
+
+
+def alive(graph: Graph, widths: Mapping[str, int]) -> frozenset[str]:
+    """The nodes that are there when decisions have these widths. Raises `AbsentOutput` where nothing is left."""
+    try:
+        left = specialise(graph, widths)
+    except ZeroDivisionError:
+        raise AbsentOutput("a size divides by a width that is 0") from None
+    return frozenset(node.name for node in left.nodes)

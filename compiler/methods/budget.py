@@ -1,0 +1,91 @@
+"""What a budget of training steps makes of a method's options: the one place where it is said, for every method.
+
+A method states how many steps its options take (`Method.steps`), and which of its options a budget sets
+(`Method.grows`); what is here suits methods over a SuperNet and those that train members one by one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from nasc.compiler.methods.search_options import SearchOptions
+from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.compiler.methods.values import Options
+from nasc.dsl.diagnostics import NascError
+
+if TYPE_CHECKING:
+    from nasc.compiler.methods.plugins import Method
+
+MOST = 1_000_000
+"""The largest value that a budget gives an option."""
+
+
+class TooLittleError(NascError):
+    """A budget that is too little for the smallest search of a method."""
+
+
+def steps_of(options: Any, images: int) -> int:
+    """The updates of weights, and of architecture weights, that a search with so many training images makes.
+
+    Over a SuperNet: its warm-up's, then those of both kinds in each epoch (PruNet, A.2.1). Else each of `samples`
+    members, one where there is no such option, is trained for `epochs` epochs on `split` of the images; options
+    without epochs train nothing.
+    """
+    part = round(getattr(options, "split", 1.0) * images)
+    if isinstance(options, SupernetOptions):
+        warmup = images if options.warmup_images == "all" else part
+        searching = passed(part, options.batch) + passed(images - part, options.batch)
+        return options.warmup * passed(warmup, options.batch) + (options.epochs - options.warmup) * searching
+    epochs: int = getattr(options, "samples", 1) * getattr(options, "epochs", 0)
+    return epochs * passed(part, options.batch)
+
+
+def passed(images: int, batch: int) -> int:
+    """The steps of one pass over images: whole batches, or one that is less where there are too few."""
+    return max(1, images // batch)
+
+
+def changed(options: Options, **values: Any) -> Any:
+    """Options with other values. Other `epochs` keep the share of the `warmup`. Raises `NascError`."""
+    given = {**options.model_dump(by_alias=True), **values}
+    if "epochs" in values and isinstance(options, SupernetOptions) and "warmup" not in values:
+        given["warmup"] = options.warmup * values["epochs"] // options.epochs
+    try:
+        return type(options).model_validate(given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+        raise NascError(f"{place}: {message}" if place else message) from None
+
+
+def least(method: Method, options: SearchOptions) -> Any:
+    """The options of the smallest search of a method: all that a budget sets is 1."""
+    return changed(options, **dict.fromkeys(_growing(method), 1))
+
+
+def within(method: Method, options: SearchOptions, images: int, budget: int) -> Any:
+    """The options of a method that use a budget of steps as far as whole numbers let them.
+
+    Of the options that a budget sets, the first grows and the others stay as stated; where even 1 of it is too much
+    with those, it stays 1 and the next is set. Raises `TooLittleError`.
+    """
+    names = _growing(method)
+    for number, name in enumerate(names):
+
+        def at(value: int, name: str = name, ones: tuple[str, ...] = names[:number]) -> Any:
+            return changed(options, **dict.fromkeys(ones, 1), **{name: value})
+
+        if method.steps(at(1), images) <= budget:
+            return at(bisect_right(range(1, MOST + 1), budget, key=lambda value: method.steps(at(value), images)))
+    steps = method.steps(least(method, options), images)
+    if steps > budget:
+        raise TooLittleError(f"its smallest search takes {steps:,} steps, and {budget:,} are allowed")
+    return options
+
+
+def _growing(method: Method) -> tuple[str, ...]:
+    """What a budget sets of the options that there are."""
+    return tuple(name for name in method.grows if name in method.options.model_fields)
