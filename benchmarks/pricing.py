@@ -6,7 +6,7 @@ price    parameters and multiply-accumulates of members that are there: `Pricer.
          `MemberCost`, whose memory is warm (it has priced these members before).
 latency  their latencies from a table with a made-up latency for every point: `TableLatency` against `MemberLatency`.
          "-" where the space has too many points for a table.
-draw     drawing uniform members: `CodeSampler` (codes) against `sample_members` (`Member`s).
+draw     drawing uniform members: `CodeSampler` (codes) against `Sampler` (`Member`s).
 encode   from `Member`s to codes.
 
 Microseconds of CPU time for one member: medians over the rounds, in which the ways are timed in turn; all members
@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from measuring import SPACES, cpu_seconds, spread
 
@@ -35,7 +36,7 @@ from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.pricing import Pricer
 from nasc.compiler.pricing_codes import Coding
 from nasc.compiler.pricing_sample import CodeSampler
-from nasc.compiler.sample import sample_members
+from nasc.compiler.sample import Sampler, sample_members
 from nasc.runtime.device import Device, Environment
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.member_latency import MemberLatency
@@ -88,11 +89,11 @@ def row(name: str, space: Space, table_path: Path, members: int, single: int, ro
     before = cpu_seconds(lambda: (CodeSampler(space, coding), pricer.price(coding.empty(1))))
     sampler, cost = CodeSampler(space, coding), MemberCost(network)
     codes, some = sampler.draw(members, 0), sample_members(space, single, 0)
-    every = coding.members(codes)
+    every, one_by_one = coding.members(codes), Sampler(space, Random(1))
     ways = {
         "price": Way(lambda: [(cost(m, "params"), cost(m, "macs")) for m in some], single),
         "price together": Way(lambda: pricer.price(codes), members),
-        "draw": Way(lambda: sample_members(space, single, 1), single),
+        "draw": Way(lambda: [one_by_one.draw() for _ in range(single)], single),
         "draw together": Way(lambda: sampler.draw(members, 1), members),
         "encode": Way(lambda: coding.encode(every), members),
     }

@@ -34,8 +34,8 @@ from nasc.compiler.methods.values import Schedule
 from nasc.runtime import checkpoint
 from nasc.runtime.costs import formula_costs
 from nasc.runtime.data import DataSplits, load_data
-from nasc.runtime.methods.mixture import Decided
 from nasc.runtime.methods.prunet import Prunet
+from nasc.runtime.methods.searched import Decided
 from nasc.runtime.prefix import initialise
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.search_context import Settings

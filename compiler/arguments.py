@@ -30,26 +30,39 @@ LEAST = {
 FRACTIONS = frozenset({"eps", "momentum", "rate"})
 """Parameters from 0 up to, not including, 1."""
 
+FLAGS = frozenset({"bias", "causal"})
+"""Parameters that say yes or no."""
+
+PAIRS = frozenset({"kernel", "padding"})
+"""Parameters that may be two numbers, of rows and columns."""
+
+MAX_SIZE = 1_000_000
+"""Any other number's bound, in both directions."""
+
 Domains = Callable[[str], Domain]
 
 
 def wrong_argument(parameter: str, value: Any, domain: Domains) -> str | None:
     """What a parameter must be, where some value of its decisions is not."""
     if isinstance(value, tuple):
+        if parameter not in PAIRS:
+            return f"must be one number, not {_clip(' x '.join(map(str, value)))}"
         if len(value) != 2:
             return "must be one number, or two as in `1 x 7`"
         return next((wrong for v in value if (wrong := wrong_argument(parameter, v, domain)) is not None), None)
     if isinstance(value, str | bool):
         return None
     low, high = _bounds(value, domain)
-    shown = str(low) if low == high else f"{low} .. {high}"
+    shown = _clip(str(low) if low == high else f"{low} .. {high}")
+    if parameter in FLAGS:
+        return None if low >= 0 and high <= 1 and is_whole(value, domain) else f"must be yes or no, not {shown}"
     if parameter in FRACTIONS:
-        return None if low >= 0 and high < 1 else f"must be at least 0 and below 1, not {_clip(shown)}"
+        return None if low >= 0 and high < 1 else f"must be at least 0 and below 1, not {shown}"
     if parameter not in LEAST:
-        return None
+        return None if low >= -MAX_SIZE and high <= MAX_SIZE else f"must lie within ±{MAX_SIZE:,}, not {shown}"
     if low < LEAST[parameter] or not is_whole(value, domain):
-        return f"must be a whole number of at least {LEAST[parameter]}, not {_clip(shown)}"
-    return f"must be at most {MAX_NUMBER:,}, not {_clip(shown)}" if high > MAX_NUMBER else None
+        return f"must be a whole number of at least {LEAST[parameter]}, not {shown}"
+    return f"must be at most {MAX_NUMBER:,}, not {shown}" if high > MAX_NUMBER else None
 
 
 def undivided(name: str, arguments: Mapping[str, Any], channels: tuple[Size, ...], domain: Domains) -> str | None:

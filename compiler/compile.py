@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nasc.compiler.build_manifest import manifest_of, targets_of
 from nasc.compiler.count import count_members
+from nasc.compiler.elaborate import Space
 from nasc.compiler.ir import Network
 from nasc.compiler.manifest import canonical_hash
 from nasc.compiler.member import used_blocks
@@ -25,7 +26,7 @@ from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.compiler.resize import resized_networks
 from nasc.compiler.write_files import require_own, write_folder
 from nasc.dsl import syntax
-from nasc.dsl.diagnostics import Diagnostics, NascError
+from nasc.dsl.diagnostics import DiagnosticError, Diagnostics, NascError
 from nasc.dsl.format import print_file
 
 if TYPE_CHECKING:
@@ -86,18 +87,21 @@ def compile_checked(
     """Compile a checked file; see `compile_file`."""
     space = space_of(checked)
     targets = targets_of(checked, target)
-    network = network_of(space)
-    resized = resized_networks(checked, network, targets)
     single = count_members(space) == 1
     if single and literal:
         raise NascError(f"`{space.name}` is one network: it has no Prunodes", help="leave --prunode out")
     if single:
+        network = network_of(space)
         files = _member_files(network, weights, seed)
     elif weights is not None:
         raise NascError(f"`{space.name}` has open decisions: weights are for one member", help="leave --weights out")
     else:
-        files = _space_files(network, checked, method, literal)
-    files["manifest.json"] = _json(manifest_of(network, targets, resized).model_dump(mode="json", by_alias=True))
+        found, options = method_options(checked, method)
+        network = relaxed(found.network, space, space)
+        files = _space_files(network, checked, found, options, literal)
+    if (blocks := _with_blocks(space, network)) is not None:
+        manifest = manifest_of(blocks, targets, resized_networks(checked, blocks, targets))
+        files["manifest.json"] = _json(manifest.model_dump(mode="json", by_alias=True))
     files["space.json"] = _json(network.model_dump(mode="json"))
     files["space.nas"] = standalone_text(checked).encode()
     write_folder(out, files, force=force)
@@ -120,15 +124,30 @@ def standalone_text(checked: Checked) -> str:
     return print_file(syntax.File(span=module.file.span, source=module.file.source, version=1, items=items))
 
 
-def _space_files(network: Network, checked: Checked, method: str | None, literal: bool) -> dict[str, bytes]:
+def _with_blocks(space: Space, network: Network) -> Network | None:
+    """The network whose blocks are measured; None for a space that is no chain of blocks, as some methods take it."""
+    try:
+        return network_of(space)
+    except DiagnosticError:
+        if network.single:
+            raise
+        return None
+
+
+def _space_files(
+    network: Network, checked: Checked, found: Method, options: Options, literal: bool
+) -> dict[str, bytes]:
     from nasc.compiler.lower_supernet import search_source, supernet_source
 
-    found, options = method_options(checked, method)
-    layers = relaxed(found.relax, network, space_of(checked)) if found.relax is not None else None
+    space = space_of(checked)
+    layers = relaxed(found.relax, network, space) if found.relax is not None else None
     files = {"search.py": search_source(network, found, options, space_hash(network)).encode()}
     if layers is not None:
         found.require(layers, options)
         files["supernet.py"] = supernet_source(network, layers, found, literal).encode()
+    elif found.source is not None:
+        source = found.source
+        files["supernet.py"] = relaxed(lambda given: source(given, found.about), space, space).encode()
     return files
 
 

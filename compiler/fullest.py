@@ -321,8 +321,8 @@ class _Opener:
         if self.optional and not any(0 in each.widths and self._kills(graph, each.name) for each in opens):
             opens.append(Open(dotted(self.prefix, "there"), "", (0, 1), presence=True))
             graph = _with_presence(graph, opens[-1].name)
-        node = graph.nodes[-1].inputs[0] if _is_residual(graph) else graph.output
-        made = Operator(self.variant.block, self.variant.chosen, tuple(opens), bare.branches, node, self.merged)
+        end = graph.nodes[-1].inputs[0] if _is_residual(graph) else graph.output
+        made = Operator(self.variant.block, self.variant.chosen, tuple(opens), bare.branches, end, self.merged)
         return _Part(made, graph)
 
     def _open(self, decision: Decision, graph: Graph) -> Open:

@@ -79,5 +79,3 @@ def _summary(masked: MaskedNetwork, flat: ConcreteNetwork) -> str:
     opens = list(masked.opens.values())
     logits = sum(each.widths[-1] for each in opens)
     return f"The fullest network of `{flat.name}`: {len(opens)} masks of {logits:,} channels and operators."
-
-

@@ -46,7 +46,7 @@ def search_source(network: Network, method: Method, options: Options, space_hash
     return _render(
         "search.py.jinja",
         network=checked(network.name, "space"),
-        name=class_name(network.name, ()) if method.relax is not None else None,
+        name=class_name(network.name, ()) if method.has_supernet else None,
         about=method.about,
         method=method.name,
         input_shape=network.input.layout,

@@ -57,9 +57,7 @@ def _width(each: Open, probabilities: Sequence[float]) -> int:
     return max((w for w in each.widths if w <= most), default=each.widths[0])
 
 
-def _revive(
-    layer: MaskedLayer, widths: dict[str, int], masked: MaskedNetwork, means: Mapping[str, float]
-) -> None:
+def _revive(layer: MaskedLayer, widths: dict[str, int], masked: MaskedNetwork, means: Mapping[str, float]) -> None:
     """Give a layer of which nothing would be left an operator, the most probable one; in place."""
     if _stands(layer, widths):
         return
@@ -110,7 +108,7 @@ def _is_there(operator: Operator, left: frozenset[str], layer: FullLayer) -> boo
 
 def _decided(operator: Operator, widths: Mapping[str, int], left: frozenset[str]) -> Decided:
     """An operator's decisions. Those in operators of an `any of` that are gone are left out."""
-    decided: dict[str, int | str] = dict(operator.chosen)  # type: ignore[assignment]
+    decided: dict[str, int | str] = dict(operator.chosen)
     gone: set[str] = set()
     somewhere: dict[str, bool] = {}
     for branch in operator.branches:
@@ -123,7 +121,7 @@ def _decided(operator: Operator, widths: Mapping[str, int], left: frozenset[str]
     for each in operator.opens:
         if not each.presence and each.address not in gone:
             decided[each.address] = widths[each.name]
-    return decided  # type: ignore[return-value]
+    return decided
 
 
 # ------------------------------------------------------------------------------------------------- channels
@@ -186,17 +184,21 @@ class _Channels:
     def _channels(self, node: Node, known: Mapping[str, tuple[int, ...] | None]) -> tuple[int, ...]:
         segments = self.layer.segments[node.name]
         if node.op == "concat":
-            found: list[int] = []
+            beside: list[int] = []
             offset = 0
             for name in node.inputs:
-                found += [offset + i for i in known[name] or ()]
+                beside += [offset + i for i in known[name] or ()]
                 offset += self.sizes[name]
-            return tuple(found)
-        depthwise = segments == self.layer.segments[node.inputs[0]]
-        if PRIMITIVES[node.op].channelwise or (node.op in ("conv2d", "linear") and depthwise and node.attributes.get("groups", 1) != 1):
+            return tuple(beside)
+        if PRIMITIVES[node.op].channelwise or self._is_depthwise(node):
             inside = next(found for name in node.inputs if (found := known[name]) is not None)
             return inside[: self.kept.widths[segments[0].name]] if isinstance(segments[0], Taken) else inside
         return tuple(self._of(segments))
+
+    def _is_depthwise(self, node: Node) -> bool:
+        """Is it a convolution of each channel by itself, whose channels are its input's?"""
+        grouped = node.op == "conv2d" and node.attributes["groups"] != 1
+        return grouped and self.layer.segments[node.name] == self.layer.segments[node.inputs[0]]
 
     def _of(self, segments: Sequence[Segment]) -> Iterator[int]:
         offset = 0
@@ -258,9 +260,7 @@ def _stored(graph: Graph) -> Iterator[Node]:
             yield node
 
 
-def _stored_there(
-    masked: MaskedNetwork, kept: Kept
-) -> Iterator[tuple[MaskedLayer, str, Node, tuple[int, ...]]]:
+def _stored_there(masked: MaskedNetwork, kept: Kept) -> Iterator[tuple[MaskedLayer, str, Node, tuple[int, ...]]]:
     """The SuperNet's nodes with weights that are kept, in order, with their paths and the channels they read."""
     layers = {layer.layer.address: layer for layer in masked.layers}
     channels = kept_channels(masked, kept)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nasc.compiler.expr import Expr, Function, Size, evaluate, variables
-from nasc.compiler.fullest import FullLayer, Fullest, Open
+from nasc.compiler.fullest import Fullest, FullLayer, Open
 from nasc.compiler.graph_tools import attribute_sizes
 from nasc.compiler.ir import Graph, Node, Tensor
 from nasc.compiler.methods.refused import Refused
@@ -115,7 +115,12 @@ def masked(fullest: Fullest) -> MaskedNetwork:
         made = _Masking(layer, known, opens).result()
         layers.append(made)
         known["in"] = known[stage] = made.segments[made.graph.output]
-    masks = {str(n.attributes[MASK]): made.segments[n.name] for made in layers for n in made.graph.nodes if MASK in n.attributes}
+    masks = {
+        str(n.attributes[MASK]): made.segments[n.name]
+        for made in layers
+        for n in made.graph.nodes
+        if MASK in n.attributes
+    }
     _require_used(fullest, layers)
     return MaskedNetwork(fullest, tuple(layers), opens, masks)
 
@@ -218,7 +223,11 @@ class _Masking:
         if node.op in ("add", "concat"):
             return all(inside)
         if node.op == "conv2d":  # depthwise, without a shift: channels of zeros stay zeros
-            return all(inside) and node.attributes.get("groups") == self._tensor(node.inputs[0]).channels and not node.attributes["bias"]
+            return (
+                all(inside)
+                and node.attributes.get("groups") == self._tensor(node.inputs[0]).channels
+                and not node.attributes["bias"]
+            )
         silent = primitive.channelwise and primitive.zero and node.op not in _SHIFTING
         return silent and all(inside)
 
@@ -285,7 +294,7 @@ class _Masking:
             raise self._refuse("channels are cut from a tensor whose width is searched")
         name = _width_taken(stop, self._tensor(node.inputs[0]).channels)
         (source,) = inside if len(inside) == 1 else (None,)
-        if start != 0 or name not in self.opens or not isinstance(source, Plain | Masked):
+        if start != 0 or name is None or name not in self.opens or not isinstance(source, Plain | Masked):
             raise self._refuse("channels are cut in a way that no mask stands for")
         if self.opens[name].widths[-1] < source.size:
             raise self._refuse(f"fewer channels are taken than the {source.size} that may be there")

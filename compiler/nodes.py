@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from nasc.compiler.arguments import too_large, undivided, wrong_argument
+from nasc.compiler.arguments import FLAGS, too_large, undivided, wrong_argument
 from nasc.compiler.evaluate import Evaluator
 from nasc.compiler.expr import Expr, Size, substitute
 from nasc.compiler.graph_tools import live_nodes, node_variables, substituted
@@ -131,6 +131,7 @@ class NodeBuilder(Evaluator):
             found = bound.value if isinstance(bound, Ready) else self._bound(bound)
             arguments[parameter] = value = found.name if isinstance(found, Word) else found
             wrong_kind = isinstance(value, float | TensorRef | Operator | ChoiceOperator)
+            wrong_kind |= isinstance(value, bool) and parameter not in FLAGS
             if wrong_kind or (isinstance(value, str) and (parameter, value) != ("padding", "same")):
                 raise Mistake("E0332", f"the `{parameter}` of `{name}` must be a number", origin(bound) or span)
             wrong = wrong_argument(parameter, value, self.path.domain)
@@ -160,11 +161,8 @@ class NodeBuilder(Evaluator):
         except ShapeError as error:
             attributes, output = {}, shapes[0] if width is None else shapes[0].with_channels(width)
             words = str(error).replace("`", " ").split()
-            place = next((o for p, bound in (given or {}).items() if p in words and (o := origin(bound))), span)
+            place = next((o for word in words if (o := origin((given or {}).get(word)))), span)
             mistake: Mistake | None = Mistake(error.code, str(error), place, error.help)
-        except TypeError:
-            attributes, output = {}, shapes[0]
-            mistake = Mistake("E0332", f"an argument of `{name}` has the wrong kind", span)
         else:
             mistake = self._absurd(name, arguments, shapes, output, span)
         names = tuple(t.name for t in inputs if t.name is not None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
-from nasc.compiler.expr import Expr, Rational, Size, add, function, multiply, substitute
+from nasc.compiler.expr import Expr, Size, add, function, multiply, substitute
 from nasc.compiler.graph_tools import live_nodes
 from nasc.compiler.ir import Graph, Node, Tensor
 from nasc.compiler.primitives import PRIMITIVES
@@ -26,9 +26,10 @@ class AbsentOutput(ValueError):
     """Nothing is left of a graph: its output has no channels."""
 
 
-def specialise(graph: Graph, values: Mapping[str, Rational]) -> Graph:
+def specialise(graph: Graph, values: Mapping[str, Size]) -> Graph:
     """The graph with decisions replaced by `values`, without what became absent and without what nothing reads.
 
+    A value may be a size in other decisions.
     Decisions not named in `values` stay symbolic. An input that is present stays in the signature even if nothing reads
     it any more. A graph that comes out as one of its inputs has no nodes and that input as its output.
 
@@ -39,7 +40,7 @@ def specialise(graph: Graph, values: Mapping[str, Rational]) -> Graph:
 
 
 class _Specialiser:
-    def __init__(self, graph: Graph, values: Mapping[str, Rational]) -> None:
+    def __init__(self, graph: Graph, values: Mapping[str, Size]) -> None:
         self.source = graph
         self.values = dict(values)
         inputs = {name: self._resized(tensor) for name, tensor in graph.inputs.items()}

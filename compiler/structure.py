@@ -156,7 +156,8 @@ def _told_roles(found: list[Step]) -> dict[str, str]:
     for step in found:
         if step.expression is None:
             continue
-        told |= {o: role for o, role in zip(step.operands, step.expression.operands) if users[o] == [step]}
+        roles = zip(step.operands, step.expression.operands, strict=False)
+        told |= {operand: role for operand, role in roles if users[operand] == [step]}
         readers = users.get(step.value, [])
         if step.expression.reader and len(readers) == 1:
             told[readers[0].value] = step.expression.reader

@@ -167,7 +167,7 @@ SHAPES = {
     "E0322": CodeInfo(
         "an argument out of bounds",
         "Kernels, strides, dilations and groups are whole numbers from 1 on, paddings from 0 on; rates lie from 0 to "
-        "1.",
+        "1. Only `kernel` and `padding` may be two numbers, as in `1 x 7`.",
         "Correct the number.",
         space("stage s conv { kernel 3  stride 0 } -> 8"),
     ),

@@ -14,13 +14,17 @@ from dataclasses import replace
 
 from nasc.dsl import syntax
 from nasc.dsl.comments import join, weave
-from nasc.dsl.diagnostics import Diagnostics
+from nasc.dsl.diagnostics import NascError
 from nasc.dsl.edition import EDITION
 from nasc.dsl.format_items import file_lines
 from nasc.dsl.format_values import print_value
 from nasc.dsl.parser import parse
 
 __all__ = ["FormatError", "format_text", "print_file", "print_value"]
+
+
+LIMITS = frozenset({"E0105", "E0106", "E0204"})
+"""Codes of texts that are right but more than nasc reads: a network of a space that was just within may be."""
 
 
 class FormatError(Exception):
@@ -30,7 +34,8 @@ class FormatError(Exception):
 def format_text(text: str, name: str = "<text>") -> str:
     """Return the text in the canonical layout.
 
-    Raises `DiagnosticError` for a text with syntax errors, `FormatError` where the result fails a check.
+    Raises `DiagnosticError` for a text with syntax errors, `FormatError` where the result fails a check, `NascError`
+    where it is more than nasc reads.
     """
     file, diagnostics = parse(text, name)
     diagnostics.raise_errors()
@@ -41,7 +46,8 @@ def print_file(file: syntax.File, note: str = "") -> str:
     """Return a tree as text in the canonical layout, with `note` as a comment below the header.
 
     The comments of a file that was parsed are printed, too. In a tree that nasc built, only the tree counts, and the
-    documentation and line breaks of blocks copied from other files. Raises `FormatError` where a check fails.
+    documentation and line breaks of blocks copied from other files. Raises `FormatError` where a check fails,
+    `NascError` where the text is more than nasc reads.
     """
     if _is_written(file):
         text = _print_written(file)
@@ -91,9 +97,8 @@ def _checked(file: syntax.File, text: str) -> str:
 def _parsed(text: str) -> syntax.File:
     file, diagnostics = parse(text)
     if diagnostics.errors:
-        raise FormatError(f"formatting would break the file: {_first(diagnostics)}")
+        first = diagnostics.errors[0]
+        if first.code in LIMITS:
+            raise NascError(f"what would be written is more than nasc reads: {first.message}")
+        raise FormatError(f"formatting would break the file: {first.message}")
     return file
-
-
-def _first(diagnostics: Diagnostics) -> str:
-    return diagnostics.errors[0].message

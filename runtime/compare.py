@@ -55,6 +55,8 @@ def compare(checked: Checked, asked: Asked, out: Path, progress: Progress | None
             "comparing by latency needs a latency table",
             help="`nasc profile` measures one: name it with --table, or compare by --cost macs",
         )
+    if asked.cost != "latency" and asked.table is not None:
+        raise NascError(f"a latency table says nothing of {asked.cost}", help="leave --table or --cost out")
     run = _Run(checked, asked, out, progress or standard_progress())
     run.budget()
     for entry in run.entries():
@@ -132,7 +134,7 @@ class _Run:
                 self._refuse(plan, f"the budget is too little: {error.message}")
         if not self.plans:
             whys = "; ".join(f"{one.method}: {one.why}" for one in self.refused)
-            raise NascError("no method can search this space so", help=whys)
+            raise NascError("no method is left to compare", help=whys)
         entries = list(self.entries())
         self._training(entries[0])  # options that are wrong show before anything is searched
         self.found = {entry.folder: entry.found for entry in entries}

@@ -218,7 +218,7 @@ def _job(network: Network, method: Method, options: Any, folder: Path) -> Job:
         space=network.name,
         space_hash=space_hash(network),
         folder=folder,
-        supernet=_supernet(folder, class_name(network.name, ())) if method.relax is not None else None,
+        supernet=_supernet(folder, class_name(network.name, ())) if method.has_supernet else None,
         input_shape=sizes_of(network.input),  # type: ignore[arg-type]
         classes=int(network.output[1][0]),
         method=method.name,

@@ -203,7 +203,7 @@ def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, f
 
 def interval(values: Sequence[float]) -> Interval | None:
     """The mean with its t-interval; None of nothing, and without ends of a single value."""
-    from scipy.stats import t
+    from scipy.stats import t  # type: ignore[import-untyped]
 
     if not values:
         return None

@@ -89,7 +89,9 @@ class MaskBank(nn.Module):
         taken = self[name][: source.size]
         if isinstance(source, Plain):
             return taken
-        ranks = torch.argsort(torch.argsort(self.logits.detach()[self.places[source.name]], descending=True, stable=True))
+        ranks = torch.argsort(
+            torch.argsort(self.logits.detach()[self.places[source.name]], descending=True, stable=True)
+        )
         return self[source.name] * taken[ranks]
 
     # ------------------------------------------------------------------------------------------ probabilities
@@ -199,5 +201,3 @@ def fix(supernet: nn.Module, channels: Mapping[str, Sequence[int]]) -> None:
         where = next(iter(supernet.parameters())).device
         module.fixed = torch.zeros(size, device=where)
         module.fixed[torch.tensor(channels.get(path, ()), dtype=torch.long, device=where)] = 1.0
-
-

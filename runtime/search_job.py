@@ -101,9 +101,9 @@ def search(job: Job, options: Any, settings: Settings, progress: Progress | None
             },
             ranks=ranks,
         )  # fmt: skip
-        if ranks.world > 1 and method.relax is None:
+        if ranks.world > 1 and not method.has_supernet:
             raise NascError(f"the method `{method.name}` runs in one process", help="start it without torchrun")
-        if method.relax is None and (settings.checkpoint_activations or settings.channels_last != "auto"):
+        if not method.has_supernet and (settings.checkpoint_activations or settings.channels_last != "auto"):
             raise NascError(
                 f"the method `{method.name}` has no SuperNet",
                 help="leave --checkpoint-activations and --channels-last out: they say how one is trained",
@@ -147,7 +147,7 @@ def read_space(job: Job) -> Source:
         raise NascError(f"there is no {path}", help="compile the space again")
     checked = open_file(path)
     space = space_of(checked)
-    if network_of(space) != network:
+    if find_method(job.method).network(space) != network:
         raise NascError(f"{path} and {job.folder / SPACE} are not of the same space", help="compile the space again")
     return Source(checked.module, space, network)
 

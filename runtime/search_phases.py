@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.compiler.methods.supernet import GradientOptions, SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
-from nasc.runtime.methods.mixture import Mixture
+from nasc.runtime.methods.searched import Searched
 from nasc.runtime.ranks import Ranks
 from nasc.runtime.search_context import Settings
 from nasc.runtime.seeds import derive_seed
@@ -16,11 +16,14 @@ from nasc.runtime.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of an epoch: which images, what they train, in how many steps, of how many images each (of all ranks)."""
+    """A part of an epoch: which images, what they train, in how many steps, of how many images each (of all ranks).
+
+    `trains` has False for weights and True for architecture weights.
+    """
 
     name: str
     batches: Batches
-    architecture: bool
+    trains: tuple[bool, ...]
     steps: int
     size: int
 
@@ -29,30 +32,34 @@ class Phases:
     """The phases of all epochs of one search (PruNet, A.2.1)."""
 
     def __init__(
-        self, method: Mixture, data: DataSplits, options: SupernetOptions, settings: Settings, ranks: Ranks
+        self, method: Searched, data: DataSplits, options: GradientOptions, settings: Settings, ranks: Ranks
     ) -> None:
         """Raises `NascError` where a batch cannot be divided among the ranks."""
         self.ranks = ranks
         self.method, self.options, self.settings, self.train = method, options, settings, data.train
-        parts = split_at_random(data.train, (options.split, 1 - options.split), settings.split_seed(options))
-        self.weights: Images = parts[0]
-        self.architecture: Images = parts[1]
+        self.weights: Images = data.train
+        self.architecture: Images = data.train
+        if isinstance(options, SupernetOptions):
+            shares = (options.split, 1 - options.split)
+            self.weights, self.architecture = split_at_random(data.train, shares, settings.split_seed(options))
 
     def of(self, epoch: int) -> list[Phase]:
-        """The parts of epoch `epoch` (from 0): the weights alone in warm-up, then 80 % and 20 %."""
+        """The parts of epoch `epoch` (from 0): the weights alone in warm-up, then 80 % and 20 %, or all together."""
         if epoch < self.options.warmup:
-            images = self.train if self.options.warmup_images == "all" else self.weights
-            return [self._phase("warm-up", images, epoch, architecture=False)]
+            part = isinstance(self.options, SupernetOptions) and self.options.warmup_images != "all"
+            return [self._phase("warm-up", self.weights if part else self.train, epoch, False)]
+        if self.method.together:
+            return [self._phase("search", self.train, epoch, False, True)]
         return [
-            self._phase("weights", self.weights, epoch, architecture=False),
-            self._phase("architecture", self.architecture, epoch, architecture=True),
+            self._phase("weights", self.weights, epoch, False),
+            self._phase("architecture", self.architecture, epoch, True),
         ]
 
-    def _phase(self, name: str, images: Images, epoch: int, architecture: bool) -> Phase:
+    def _phase(self, name: str, images: Images, epoch: int, *trains: bool) -> Phase:
         batches = self._batches(images, derive_seed(self.options.seed, name), epoch)
         limit = self.settings.steps
         steps = len(batches) if limit is None else min(limit, len(batches))
-        return Phase(name, batches, architecture, steps, batches.batch)
+        return Phase(name, batches, trains, steps, batches.batch)
 
     def _batches(self, images: Images, seed: int, epoch: int) -> Batches:
         batch = min(self.options.batch, size(images))
@@ -93,4 +100,4 @@ class Phases:
         return sum(number * sum(map(take, self.of(epoch))) for number, epoch in lengths if number)
 
     def _counted(self, phase: Phase) -> int:
-        return phase.steps if self.method.counts(phase.architecture) else 0
+        return phase.steps if self.method.counts(True in phase.trains) else 0

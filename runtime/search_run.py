@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.compiler.methods.supernet import GradientOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batch
 from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import mean_cross_entropy, require_labels, right_answers
-from nasc.runtime.methods.mixture import Mixture
+from nasc.runtime.methods.searched import Searched
 from nasc.runtime.metrics import append_metrics, rewind_metrics
 from nasc.runtime.precision import layout_of, precision_of
 from nasc.runtime.progress import Progress, amount, duration
@@ -57,9 +57,9 @@ class SearchRun:
 
     def __init__(
         self,
-        method: Mixture,
+        method: Searched,
         data: DataSplits,
-        options: SupernetOptions,
+        options: GradientOptions,
         device: torch.device,
         progress: Progress,
         settings: Settings,
@@ -72,8 +72,7 @@ class SearchRun:
         self.phases = Phases(method, data, options, settings, self.ranks)
         self.precision = precision_of(settings.amp, device)
         self.layout = layout_of(settings.channels_last, device, self.precision)
-        for layer in method.layers.values():
-            layer.recompute = settings.checkpoint_activations
+        method.recompute(settings.checkpoint_activations)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.epoch, self.seconds = 0, 0.0
         self.last: dict[str, Any] = {}
@@ -113,7 +112,7 @@ class SearchRun:
         record = self._record(sums, events)
         self.epoch += 1
         self.last = record
-        self.progress.line(_epoch_line(record, self.epoch, self.options.epochs, self.method.costs.unit))
+        self.progress.line(_epoch_line(record, self.epoch, self.options.epochs, self.method.unit))
         return record
 
     def _decide(self) -> list[str]:
@@ -130,7 +129,7 @@ class SearchRun:
             self.optimizers[True].state.pop(parameter, None)
 
     def _record(self, sums: dict[str, tuple[float, float, float]], events: list[str]) -> dict[str, Any]:
-        last = "architecture" if "architecture" in sums else next(iter(sums))
+        last = list(sums)[-1]
         loss, cross_entropy, accuracy = sums[last]
         return {
             "epoch": self.epoch,
@@ -140,7 +139,7 @@ class SearchRun:
             "accuracy": accuracy,
             "weights_cross_entropy": sums[next(iter(sums))][1],
             "cost": self.method.expected_cost(),
-            "unit": self.method.costs.unit,
+            "unit": self.method.unit,
             "alpha": self.method.alpha,
             "candidates": self.method.candidates_left(),
             "events": events,
@@ -156,9 +155,9 @@ class SearchRun:
         self.supernet.train()
         # Gradients of the other kind of weights would be computed in vain.
         for parameter in self.method.weights():
-            parameter.requires_grad_(not phase.architecture)
+            parameter.requires_grad_(False in phase.trains)
         for parameter in self.method.architecture():
-            parameter.requires_grad_(phase.architecture)
+            parameter.requires_grad_(True in phase.trains)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         batches, steps = iter(phase.batches), phase.steps
         for step in range(steps):
@@ -171,26 +170,34 @@ class SearchRun:
         return loss, entropy, accuracy
 
     def _how_it_stands(self, loss: float, entropy: float) -> str:
-        cost = f"{amount(self.method.expected_cost())} {self.method.costs.unit}"
+        cost = f"{amount(self.method.expected_cost())} {self.method.unit}"
         return f"loss {loss:.3f}  CE {entropy:.3f}  {cost}  candidates {self.method.candidates_left()}"
 
     def _step(self, phase: Phase, step: int, parts: list[Batch]) -> Tensor:
         """One update; summed loss and cross-entropy, and the number of correct answers, of this process's images."""
-        optimizer = self._optimizer(phase, step / phase.steps)
-        optimizer.zero_grad()
+        optimizers = [self._optimizer(kind, step / phase.steps) for kind in phase.trains]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         first = self.ranks.rank * self.settings.accumulate
         sums = [self._part(phase, step, first + i, *part) for i, part in enumerate(parts)]
+        stepped = [self._stepped(optimizer) for optimizer in optimizers]
+        if any(stepped):
+            self.scaler.update()
+        if True in phase.trains:
+            epochs = self.epoch - self.options.warmup + (step + 1) / phase.steps
+            self.method.adjust(epochs / (self.options.epochs - self.options.warmup))
+        if self.epoch >= self.options.warmup and self.method.counts(True in phase.trains):
+            self._renew(self.method.after_step(self.phases.progress(self.epoch, phase, step)))
+        return torch.stack(sums).sum(0)
+
+    def _stepped(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Let an optimiser take its step where anything has a gradient."""
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.ranks.add_up_gradients(trained)
         if any(parameter.grad is not None for parameter in trained):
             self.scaler.step(optimizer)
-            self.scaler.update()
-        if phase.architecture:
-            epochs = self.epoch - self.options.warmup + (step + 1) / phase.steps
-            self.method.adjust(epochs / (self.options.epochs - self.options.warmup))
-        if self.epoch >= self.options.warmup and self.method.counts(phase.architecture):
-            self._renew(self.method.after_step(self.phases.progress(self.epoch, phase, step)))
-        return torch.stack(sums).sum(0)
+            return True
+        return False
 
     def _part(self, phase: Phase, step: int, part: int, images: Tensor, labels: Tensor) -> Tensor:
         """Gradients of one part of a batch, added to those that are there; the part's sums."""
@@ -199,7 +206,7 @@ class SearchRun:
         own = (*position, part) if part else position
         torch.manual_seed(derive_seed(seed, "step", *own))
         images = images.to(self.device, non_blocking=True)
-        if self.data.augment and not phase.architecture:
+        if self.data.augment and False in phase.trains:
             images = self.data.augment(images, derived_generator(seed, "augment", *own))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             logits = self.supernet(images.to(memory_format=self.layout) if images.dim() == 4 else images)
@@ -208,16 +215,16 @@ class SearchRun:
         entropy = mean_cross_entropy(logits, labels)
         loss = self.method.loss(entropy)
         # The cost does not depend on the weights; where all is decided, nothing depends on architecture weights.
-        target = loss if phase.architecture else entropy
+        target = loss if True in phase.trains else entropy
         if target.requires_grad:
             self.scaler.scale(target * (len(labels) / phase.size)).backward()
         correct = right_answers(logits, labels)
         return torch.stack([loss.detach() * len(labels), entropy.detach() * len(labels), correct]).double()
 
-    def _optimizer(self, phase: Phase, within: float) -> torch.optim.Optimizer:
-        """The phase's optimiser with its rate: a cosine over all epochs."""
-        optimizer = self.optimizers[phase.architecture]
-        settings = self.options.architecture if phase.architecture else self.options.weights
+    def _optimizer(self, architecture: bool, within: float) -> torch.optim.Optimizer:
+        """The optimiser of a kind of weights with its rate: a cosine over all epochs."""
+        optimizer = self.optimizers[architecture]
+        settings = self.options.architecture if architecture else self.options.weights
         assert settings.rate is not None
         rate = settings.rate * 0.5 * (1 + math.cos(math.pi * (self.epoch + within) / self.options.epochs))
         for group in optimizer.param_groups:
@@ -320,7 +327,8 @@ def run_epochs(run: SearchRun, out: Path, identity: dict[str, Any], states: Stat
                     continue
                 append_metrics(out / METRICS, record)
                 board.write(record)
-                states.write(run.method.reachable(), run.epoch, run.options.epochs)
+                if (reachable := run.method.reachable()) is not None:
+                    states.write(reachable, run.epoch, run.options.epochs)
                 if run.epoch == run.options.warmup:
                     checkpoint.save(out / WARMUP, run.state(identity), KIND, VERSION)
                 checkpoint.save(path, run.state(identity), KIND, VERSION)

@@ -58,7 +58,7 @@ def search_supernet(context: Context, method: MixtureType) -> Outcome:
     run = SearchRun(mixture, context.data, options, context.device, context.progress, context.settings, context.ranks)
     states = StateFiles(context.out, source, f"{context.method.about} on {context.data.name}")
     run_epochs(run, context.out, {**context.identity, "costs": costs.digest}, states)
-    return _outcome(context, run, layers)
+    return _outcome(context, run, mixture, layers)
 
 
 def candidate_costs(context: Context, layers: Sequence[RelaxedLayer], options: SupernetOptions) -> Costs:
@@ -78,12 +78,12 @@ def candidate_costs(context: Context, layers: Sequence[RelaxedLayer], options: S
     return costs
 
 
-def _outcome(context: Context, run: SearchRun, layers: Sequence[RelaxedLayer]) -> Outcome:
-    method, network = run.method, context.source.network
+def _outcome(context: Context, run: SearchRun, method: Mixture, layers: Sequence[RelaxedLayer]) -> Outcome:
+    network = context.source.network
     done = Outcome(
         member=None,
         cost=method.expected_cost(),
-        unit=method.costs.unit,
+        unit=method.unit,
         loss=float(run.last.get("loss") or 0.0),
         cross_entropy=float(run.last.get("cross_entropy") or 0.0),
         epochs=run.epoch,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ from nasc.runtime.progress import Progress, duration, standard_progress
 from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.surroundings import surroundings
 from nasc.runtime.train_options import TrainOptions
+
+Penalty = Callable[[int], Tensor]
+"""What is added to the loss of a step, by the epoch that it is in: a function of the weights."""
 
 KIND = "train"
 VERSION = 2
@@ -73,19 +77,21 @@ def train(
     out: Path,
     progress: Progress | None = None,
     resume: bool = False,
+    penalty: Penalty | None = None,
 ) -> TrainResult:
     """Train `model` in place on `data.train`, and leave weights and result in `out`.
 
-    `resume` continues from the checkpoint in `out`, or starts where there is none. On return `model` holds the final
-    weights. Raises NascError if `out` holds a run and `resume` is not asked for, if the checkpoint does not fit, if
-    the loss becomes nan or infinite (the last epoch's checkpoint stays), or if an image cannot be read.
+    `penalty` is added to the loss of each step. `resume` continues from the checkpoint in `out`, or starts where there
+    is none. On return `model` holds the final weights. Raises NascError if `out` holds a run and `resume` is not asked
+    for, if the checkpoint does not fit, if the loss becomes nan or infinite (the last epoch's checkpoint stays), or if
+    an image cannot be read.
     """
     path = out / CHECKPOINT
     if path.exists() and not resume:
         raise NascError(f"{out} already holds a training run", help="continue it with --resume, or name another folder")
     progress = progress or standard_progress()
     with surroundings(options.device, options.threads, options.batch) as device:
-        run = _Run(model.to(device), data, options, device, progress)
+        run = _Run(model.to(device), data, options, device, progress, penalty)
         if path.exists():
             run.restore(checkpoint.load(path, KIND, VERSION), path)
         rewind_metrics(out / METRICS, run.epoch)
@@ -103,9 +109,16 @@ class _Run:
     """A training run between two epochs: `epoch` of them are done, in `seconds`."""
 
     def __init__(
-        self, model: nn.Module, data: DataSplits, options: TrainOptions, device: torch.device, progress: Progress
+        self,
+        model: nn.Module,
+        data: DataSplits,
+        options: TrainOptions,
+        device: torch.device,
+        progress: Progress,
+        penalty: Penalty | None,
     ) -> None:
         self.model, self.data, self.options, self.device, self.progress = model, data, options, device, progress
+        self.penalty = penalty
         self.optimizer = make_optimizer(model, options)
         self.average: AveragedModel | None = average_of(model, options.ema) if options.ema else None
         self.precision = precision_of(options.amp, device)
@@ -233,6 +246,8 @@ class _Run:
             require_labels(logits, labels)
             labels = labels.to(self.device, non_blocking=True)
             loss = self._loss(images, logits, labels)
+        if self.penalty is not None:
+            loss = loss + self.penalty(self.epoch)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         if options.clip_norm is not None:

@@ -137,7 +137,7 @@ def test_a_method_that_cannot_relax_the_space_is_a_row(tmp_path: Path) -> None:
     found = compared(tmp_path, WIDE)
     assert [one.method for one in found.refused] == ["prunet"] and "E0380" in found.refused[0].why
     assert {one.method for one in found.found} == {"random"}
-    with pytest.raises(NascError, match="no method can search"):
+    with pytest.raises(NascError, match="no method is left"):
         compared(tmp_path / "other", WIDE, methods=("prunet",))
 
 
@@ -215,11 +215,10 @@ def test_a_budget_is_used_as_far_as_it_goes(name: str, images: int, batch: int, 
         assert method.steps(changed(options, **ones), images) > budget
         return
     assert method.steps(found, images) <= budget
-    # One more of what was set is too much: of the members where not even an epoch of all stated ones fits.
-    fewer = getattr(found, "samples", 0) != getattr(options, "samples", 0)
-    assert found.epochs == 1 or not fewer
-    last = "samples" if fewer else "epochs"
-    assert method.steps(changed(found, **{last: getattr(found, last) + 1}), images) > budget
+    more = {name: changed(found, **{name: getattr(found, name) + 1}) for name in method.grows}
+    assert method.steps(more[method.grows[-1]], images) > budget
+    if name == "random":  # an epoch more of all members that are stated
+        assert method.steps(changed(more["epochs"], samples=options.samples), images) > budget
     if hasattr(found, "warmup"):
         assert found.warmup == options.warmup * found.epochs // options.epochs
 
@@ -237,7 +236,7 @@ def test_seconds_become_steps_by_a_pilot(tmp_path: Path, steps: Counter[str]) ->
 
 
 def test_seconds_that_are_too_few(tmp_path: Path) -> None:
-    with pytest.raises(NascError, match="no method can search") as caught:
+    with pytest.raises(NascError, match="no method is left") as caught:
         compared(tmp_path, budget=Budget(1e-6, "seconds"))
     assert caught.value.help and "smallest search took" in caught.value.help
 
@@ -287,6 +286,9 @@ def test_a_comparison_killed_again_and_again_ends_as_one_that_was_not(tmp_path: 
     assert numbers(tmp_path / "whole") == numbers(tmp_path / "killed")
     seeds = [json.loads((tmp_path / "whole" / one.folder / RESULT).read_text())["seed"] for one in whole.found]
     assert seeds[0] == seeds[1] != seeds[2] == seeds[3]  # equal for the methods, others at each point
+    runs = [search_run.checkpoint.load(tmp_path / "whole" / one.folder / search_run.CHECKPOINT, "search", 2)["run"]
+            for one in whole.found]  # fmt: skip
+    assert all(run["data_seed"] == 0 for run in runs)  # but the same images
     for one in whole.found:
         same_runs(tmp_path / "whole" / one.folder, tmp_path / "killed" / one.folder)
         weights = [tmp_path / each / one.folder / "trained/weights.safetensors" for each in ("whole", "killed")]
@@ -335,6 +337,7 @@ def test_a_result_that_is_none_is_said(tmp_path: Path) -> None:
         (["--methods", "prunet", "--train", "speed=1"], "--train speed"),
         (["--methods", "prunet", "--reference", "5"], "is no reference"),
         (["--methods", "prunet", "--data", "nowhere"], "nowhere"),
+        (["--methods", "prunet", "--table", "latency.db"], "says nothing of macs"),
         (["random"], "methods stand behind --methods"),
     ],
 )

@@ -69,21 +69,20 @@ def least(method: Method, options: SearchOptions) -> Any:
 def within(method: Method, options: SearchOptions, images: int, budget: int) -> Any:
     """The options of a method that use a budget of steps as far as whole numbers let them.
 
-    Of the options that a budget sets, the first grows and the others stay as stated; where even 1 of it is too much
-    with those, it stays 1 and the next is set. Raises `TooLittleError`.
+    What a budget sets is set one after another, each to the most that fits while those behind it stay as stated; it
+    is 1 where nothing fits, which leaves room for less of those. Raises `TooLittleError`.
     """
-    names = _growing(method)
-    for number, name in enumerate(names):
+    found: Any = options
+    for name in _growing(method):
 
-        def at(value: int, name: str = name, ones: tuple[str, ...] = names[:number]) -> Any:
-            return changed(options, **dict.fromkeys(ones, 1), **{name: value})
+        def at(value: int, name: str = name, before: Any = found) -> Any:
+            return changed(before, **{name: value})
 
-        if method.steps(at(1), images) <= budget:
-            return at(bisect_right(range(1, MOST + 1), budget, key=lambda value: method.steps(at(value), images)))
-    steps = method.steps(least(method, options), images)
-    if steps > budget:
+        fitting = bisect_right(range(1, MOST + 1), budget, key=lambda value: method.steps(at(value), images))
+        found = at(max(1, fitting))
+    if (steps := method.steps(found, images)) > budget:
         raise TooLittleError(f"its smallest search takes {steps:,} steps, and {budget:,} are allowed")
-    return options
+    return found
 
 
 def _growing(method: Method) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat
 
-from nasc.compiler.methods.values import Cost, OptimizerField, Options, Schedule, ScheduleField, Sweep
+from nasc.compiler.methods.values import Cost, OptimizerField, Options, Schedule, ScheduleField
 
 
 class CommonOptions(Options):
@@ -20,14 +20,6 @@ class CommonOptions(Options):
     limit_ms: FiniteFloat | None = Field(None, gt=0)
     weights: OptimizerField | None = None
     architecture: OptimizerField | None = None
-
-
-class FigsOptions(CommonOptions):
-    """`search figs { … }`: a Bernoulli mask per channel."""
-
-    lambda_: Sweep = Field((1e-9,), alias="lambda")
-    tau: FiniteFloat = Field(0.001, gt=0)
-    logit: FiniteFloat = 2.5
 
 
 class NetAdaptV2Options(CommonOptions):

@@ -14,11 +14,17 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from nasc.compiler.elaborate import Space
+from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
+from nasc.compiler.lower_masked import masked_source
+from nasc.compiler.masks import masked
 from nasc.compiler.methods.budget import steps_of
 from nasc.compiler.methods.evolution import EvolutionOptions
 from nasc.compiler.methods.fbnet import FbnetOptions
-from nasc.compiler.methods.others import FigsOptions, NetAdaptV2Options, NssOptions
+from nasc.compiler.methods.figs import FigsOptions
+from nasc.compiler.methods.morphnet import MorphnetOptions
+from nasc.compiler.methods.others import NetAdaptV2Options, NssOptions
 from nasc.compiler.methods.prunet import PrunetOptions
 from nasc.compiler.methods.random_members import RandomOptions
 from nasc.compiler.methods.relax import (
@@ -32,6 +38,7 @@ from nasc.compiler.methods.relax import (
 from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.values import Options
 from nasc.compiler.methods.width_multiplier import WidthMultiplierOptions
+from nasc.compiler.network import network_of
 from nasc.dsl.diagnostics import NascError, did_you_mean
 
 GROUP = "nasc.methods"
@@ -56,6 +63,10 @@ class Method:
     candidates and options do not go together. `suits` may tell from a network alone, quickly, that `require` will have
     nothing against its candidates: an editor asks at every keystroke. Where it is False, they are made to find out.
 
+    `network` is what of a space a search is compiled for. A method whose SuperNet is no chain of candidates writes
+    `supernet.py` itself: `source` makes it of a space and the method's `about`. Both raise `Refused` or
+    `DiagnosticError` at a place that they cannot relax.
+
     What `nasc compare` asks: `steps` tells how many steps of training the options take with so many training images,
     of which `grows` are what a budget sets (`nasc.compiler.methods.budget`), and `strength` is the one whose values
     lead to networks of other costs.
@@ -71,6 +82,13 @@ class Method:
     steps: Callable[[Any, int], int] = steps_of
     grows: tuple[str, ...] = ("epochs",)
     strength: str = "alpha"
+    network: Callable[[Space], Network] = network_of
+    source: Callable[[Space, str], str] | None = None
+
+    @property
+    def has_supernet(self) -> bool:
+        """Does a search train a generated SuperNet?"""
+        return self.relax is not None or self.source is not None
 
 
 def _prunet_threshold(layers: tuple[RelaxedLayer, ...], options: PrunetOptions) -> None:
@@ -120,7 +138,15 @@ _METHODS = (
         "nasc.runtime.methods.width_multiplier:search",
         strength="multipliers",
     ),
-    Method("figs", "FiGS", FigsOptions),
+    Method("morphnet", "MorphNet", MorphnetOptions, "nasc.runtime.methods.morphnet:search", strength="lambda_"),
+    Method(
+        "figs",
+        "FiGS",
+        FigsOptions,
+        "nasc.runtime.methods.figs:search",
+        network=lambda space: fullest(space).network,
+        source=lambda space, about: masked_source(masked(fullest(space)), about),
+    ),
     Method("netadapt_v2", "NetAdaptV2", NetAdaptV2Options),
     Method("nss", "NSS", NssOptions),
 )

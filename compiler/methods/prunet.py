@@ -74,7 +74,7 @@ class PrunetOptions(SupernetOptions):
         if not 0 <= self.threshold.first <= 1:
             raise ValueError("threshold must start between 0 and 1")
         constant = self.threshold.first == self.threshold.last
-        if not (constant or 0.5 <= self.threshold.last) or self.threshold.last >= 1:
+        if not (constant or self.threshold.last >= 0.5) or self.threshold.last >= 1:
             raise ValueError(
                 "threshold must end at 0.5 or above and below 1, else layers stay undecided (3.2.2); "
                 "or be one number all along (B.1)"

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from nasc.compiler.elaborate import Space
-from nasc.compiler.ir import Network
 from nasc.compiler.values import Mistake
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import DiagnosticError, NascError, Span
 
 CODE = "E0380"
 
-_Layers = TypeVar("_Layers")
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 class Refused(NascError):
@@ -24,10 +24,10 @@ class Refused(NascError):
         self.place = place
 
 
-def relaxed(relax: Callable[[Network], _Layers], network: Network, space: Space) -> _Layers:
-    """What `relax` makes of the network of a space. Raises `DiagnosticError` (E0380) for what it refuses."""
+def relaxed(relax: Callable[[_Given], _Made], given: _Given, space: Space) -> _Made:
+    """What `relax` makes of a space, or of its network. Raises `DiagnosticError` (E0380) for what it refuses."""
     try:
-        return relax(network)
+        return relax(given)
     except Refused as refused:
         mistake = Mistake(CODE, refused.message, place_of(refused.place, space), refused.help)
         raise DiagnosticError([mistake.diagnostic]) from None

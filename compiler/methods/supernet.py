@@ -14,7 +14,16 @@ from nasc.compiler.methods.search_options import SearchOptions, completed
 from nasc.compiler.methods.values import Optimizer, OptimizerField
 
 
-class SupernetOptions(SearchOptions):
+class GradientOptions(SearchOptions):
+    """What every method has that trains weights and architecture weights: each states its own defaults."""
+
+    epochs: int
+    warmup: int
+    weights: OptimizerField
+    architecture: OptimizerField
+
+
+class SupernetOptions(GradientOptions):
     """What every method over a SuperNet has."""
 
     epochs: int = Field(200, ge=1, le=1_000_000, description="all epochs, warm-up included; printed (A.2.1)")

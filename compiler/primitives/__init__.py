@@ -27,8 +27,8 @@ NAMES = frozenset(OPERATORS) | FORMS
 __all__ = [
     "FORMS",
     "NAMES",
-    "PRIMITIVES",
     "OPERATORS",
+    "PRIMITIVES",
     "Primitive",
     "convolution",
     "joining",

@@ -43,6 +43,10 @@ class Use:
     def input(self) -> Tensor:
         return self.inputs[0]
 
+    def flag(self, parameter: str) -> bool:
+        """An argument that says yes or no."""
+        return bool(self.whole(self.arguments[parameter]))
+
 
 Inferred = tuple[dict[str, Any], Tensor]
 

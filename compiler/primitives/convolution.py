@@ -93,7 +93,7 @@ class Conv2d(Primitive):
         attributes |= {
             "groups": groups,
             "dilation": use.whole(use.arguments["dilation"]),
-            "bias": bool(use.arguments["bias"]),
+            "bias": use.flag("bias"),
         }
         return attributes, Tensor.model_construct(
             channels=use.width, height=height, width=width, tokens=None, ids=False
@@ -172,7 +172,7 @@ class Linear(Primitive):
                 "E0325", f"`linear` needs a vector, but its input is {shape}", "put `global_pool |` before it"
             )
         output = Tensor.model_construct(channels=use.width, height=None, width=None, tokens=shape.tokens, ids=False)
-        return {"bias": bool(use.arguments["bias"])}, output
+        return {"bias": use.flag("bias")}, output
 
     def weights(self, node: Node, inputs: Sequence[Tensor]) -> Size:
         bias = node.output.channels if node.attributes["bias"] else 0
@@ -235,7 +235,7 @@ class _Pool(Primitive):
         attributes, height, width = _slide(use, self.name, extra_stride_padding=False)
         for size, padding in zip(pair(use.arguments["kernel"]), pair(attributes["padding"]), strict=True):
             if not isinstance(size, Expr) and not isinstance(padding, Expr) and 2 * padding > size:
-                message = f"`{self.name}` pads by {padding}, which is more than half of its kernel of {size}"
+                message = f"the padding of `{self.name}` is {padding}, more than half of its kernel of {size}"
                 raise ShapeError("E0322", message)
         return attributes, Tensor.model_construct(
             channels=use.input.channels, height=height, width=width, tokens=None, ids=False

@@ -105,7 +105,7 @@ class Attend(Primitive):
         width = divide(use.input.channels, heads)
         if not isinstance(width, Expr) and width != int(width):
             raise ShapeError("E0324", f"{use.input.channels} channels do not divide into {heads} heads")
-        return {"heads": heads, "causal": bool(use.arguments["causal"])}, use.input
+        return {"heads": heads, "causal": use.flag("causal")}, use.input
 
     def work(self, node: Node, inputs: Sequence[Tensor]) -> Size:
         tokens = inputs[0].positions

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from nasc.compiler.reachable import Open, Reachable
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import Costs, reach
 from nasc.runtime.methods.loss import cost_term
+from nasc.runtime.methods.searched import Searched
 from nasc.runtime.methods.target import WINDOW, Multiplier, Option, best_within
 from nasc.runtime.supernet import Price, Prunode, StochasticLayer, stochastic_layers
 
@@ -29,28 +29,15 @@ Key = tuple[str, int]
 """A candidate: its layer's address and its number."""
 
 
-@dataclass
-class Decided:
-    """What a method decided at the end of an epoch: in words, the modules that it removed, and the architecture weights
-    whose optimiser is to start anew."""
-
-    events: list[str] = field(default_factory=list)
-    removed: list[nn.Module] = field(default_factory=list)
-    renewed: list[nn.Parameter] = field(default_factory=list)
-
-
-class Mixture:
+class Mixture(Searched):
     """Candidates mixed by Gumbel-Softmax, eq. 2 to 5. By itself it neither moves masks nor removes anything."""
-
-    progress_from_start = False
-    """Does the progress that `after_step` is told begin with the warm-up?"""
 
     def __init__(
         self, supernet: nn.Module, layers: Sequence[RelaxedLayer], costs: Costs, options: SupernetOptions
     ) -> None:
         """Uses the first alpha of `options`. Raises `NascError` where SuperNet and layers do not match."""
-        self.supernet, self.relaxed, self.costs = supernet, tuple(layers), costs
-        self.alpha, self.beta = options.alpha[0], options.beta
+        super().__init__(supernet, options.alpha[0], costs.unit)
+        self.relaxed, self.costs, self.beta = tuple(layers), costs, options.beta
         self.multiplier = None if options.target is None else Multiplier(options.target, self.alpha)
         self._most = reach(costs, layers)[1]
         self.layers = stochastic_layers(supernet)
@@ -84,10 +71,9 @@ class Mixture:
         """The architecture weights of what is left."""
         return [layer.theta for layer in self.layers.values()] + [node.theta for _, node in self.prunodes()]
 
-    def weights(self) -> list[nn.Parameter]:
-        """The weights of what is left."""
-        architecture = {id(parameter) for parameter in self.architecture()}
-        return [parameter for parameter in self.supernet.parameters() if id(parameter) not in architecture]
+    def recompute(self, wanted: bool) -> None:
+        for layer in self.layers.values():
+            layer.recompute = wanted
 
     def cost(self) -> Tensor:
         """Eq. 5: the expected cost with the coefficients of the last forward pass; of several, the largest."""
@@ -103,27 +89,6 @@ class Mixture:
         """After a step that trained architecture weights, past the warm-up: `done` of the search (0 to 1) is done."""
         if self.multiplier is not None:
             self.alpha = self.multiplier.step(done, self.expected_cost())
-
-    # ------------------------------------------------------------------------------------------ what a method does
-
-    def begin(self) -> None:
-        """Warm-up is over."""
-
-    def start_epoch(self, epoch: int) -> None:
-        """Epoch `epoch` (from 0) begins, warm-up or not."""
-
-    def counts(self, architecture: bool) -> bool:
-        """Do steps that train this kind of weights count towards the progress that `after_step` is told?"""
-        return True
-
-    def after_step(self, progress: float) -> list[nn.Parameter]:
-        """After each counted step past the warm-up, progress from 0 to 1; returns architecture weights whose moments
-        are to be cleared."""
-        return []
-
-    def end_epoch(self, epoch: int) -> Decided:
-        """What is decided after epoch `epoch` (from 1), past the warm-up."""
-        return Decided()
 
     def settings(self) -> dict[str, Any]:
         """What of a sweep this run is: the values that a run's result states."""

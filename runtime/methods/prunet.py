@@ -19,7 +19,8 @@ from nasc.compiler.reachable import Open
 from nasc.runtime.costs import Costs
 from nasc.runtime.methods.loss import threshold_at
 from nasc.runtime.methods.masks import Masks, MaskSettings
-from nasc.runtime.methods.mixture import Decided, Key, Mixture
+from nasc.runtime.methods.mixture import Key, Mixture
+from nasc.runtime.methods.searched import Decided
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.supernet import Prunode, StochasticLayer
 from nasc.runtime.supernet_search import search_supernet

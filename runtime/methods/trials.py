@@ -123,7 +123,7 @@ class _Run:
     def __init__(self, context: Context, price: Price, count: int, propose: Propose) -> None:
         self.context, self.price, self.count, self.propose = context, price, count, propose
         self.options: MemberOptions = context.options
-        self.data = _data(context)
+        self.data = training_data(context)
         self.trained = self._begun()
         self.proposals = [propose(number, self.trained[:number]) for number in range(len(self.trained))]
         self._require_same_costs()
@@ -219,7 +219,9 @@ class _Run:
         torch.manual_seed(seed)
         module, folder = module_of(network), self._folder(number)
         try:
-            result = train(module, self.data, _training(self.context, seed), folder, SilentProgress(), resume=True)
+            result = train(
+                module, self.data, training_options(self.context, seed), folder, SilentProgress(), resume=True
+            )
         except NascError as error:
             raise NascError(f"member {number}: {error.message}", error.help) from error
         loss = total_loss(result.loss, cost, options.alpha[0], options.beta)
@@ -264,8 +266,8 @@ class _Run:
         return front
 
 
-def _data(context: Context) -> DataSplits:
-    """Members are trained on one part of the training images and compared on the other; no others are looked at."""
+def training_data(context: Context) -> DataSplits:
+    """Networks are trained on one part of the training images and compared on the other; no others are looked at."""
     options, settings = context.options, context.settings
     fractions = (options.split, 1 - options.split)
     parts: list[Images] = [*split_at_random(context.data.train, fractions, settings.split_seed(options))]
@@ -274,7 +276,8 @@ def _data(context: Context) -> DataSplits:
     return replace(context.data, train=parts[0], val=parts[1], test=None)
 
 
-def _training(context: Context, seed: int) -> TrainOptions:
+def training_options(context: Context, seed: int) -> TrainOptions:
+    """How the options of a method's section train a network."""
     options, settings, weights = context.options, context.settings, context.options.weights
     return TrainOptions(
         epochs=options.epochs,

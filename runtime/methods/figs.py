@@ -1,0 +1,168 @@
+"""FiGS at run time: the fullest network, a mask drawn for each channel at each step, a penalty on the expected cost.
+
+"FiGS" is "FiGS: Fine-Grained Stochastic Architecture Search" (2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasc.compiler.expected import cost_formulas
+from nasc.compiler.fullest import fullest
+from nasc.compiler.ir import Network
+from nasc.compiler.lower_masked import masked_paths
+from nasc.compiler.masked_member import Kept, gathered, keep, kept_channels, member_of
+from nasc.compiler.masks import MaskedNetwork, masked
+from nasc.compiler.methods.figs import FigsOptions
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime.costs import UNITS
+from nasc.runtime.expected_cost import ExpectedCost
+from nasc.runtime.masks import MaskBank, fix, with_masks
+from nasc.runtime.masks_state import gathered_state
+from nasc.runtime.methods.figs_latency import latency_lines
+from nasc.runtime.methods.searched import Searched
+from nasc.runtime.prefix import initialise
+from nasc.runtime.recalibrate import BATCHES, recalibrate
+from nasc.runtime.search_context import Context, Outcome
+from nasc.runtime.search_run import SearchRun, run_epochs
+from nasc.runtime.seeds import derive_seed, derived_generator
+from nasc.runtime.states import StateFiles
+
+
+def search(context: Context) -> Outcome:
+    """Run FiGS's search.
+
+    Raises `NascError` where latencies are missing, where SuperNet and space do not match, and for what `SearchRun` and
+    `run_epochs` raise.
+    """
+    options: FigsOptions = context.options
+    masks = masked(fullest(context.source.space))
+    cost, digest = expected_cost(context, masks)
+    if context.job.supernet is None:
+        raise NascError("search.py names no SuperNet", help="compile the space again")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(options.seed, "make"))
+        supernet = context.job.supernet()
+    initialise(supernet, derived_generator(options.seed, "initialise"))
+    figs = Figs(supernet, masks, cost, options)
+    supernet.to(context.device)
+    cost.to(context.device)
+    run = SearchRun(figs, context.data, options, context.device, context.progress, context.settings, context.ranks)
+    states = StateFiles(context.out, context.source, f"{context.method.about} on {context.data.name}")
+    run_epochs(run, context.out, {**context.identity, "costs": digest}, states)
+    return _outcome(context, run, figs)
+
+
+def expected_cost(context: Context, masks: MaskedNetwork) -> tuple[ExpectedCost, str]:
+    """The expected cost, and a word that tells it from others. Raises `NascError` where the table lacks a latency."""
+    names, most = list(masks.opens), [each.widths[-1] for each in masks.opens.values()]
+    kind = context.options.cost
+    if kind != "latency":
+        return ExpectedCost(names, most, cost_formulas(masks, kind)), kind
+    fixed, lines, digest = latency_lines(context, masks)
+    return ExpectedCost(names, most, (fixed,), lines), digest
+
+
+class Figs(Searched):
+    """The architecture side of one search."""
+
+    together = True
+
+    def __init__(self, supernet: nn.Module, masks: MaskedNetwork, cost: ExpectedCost, options: FigsOptions) -> None:
+        """Uses the first lambda of `options`. Raises `NascError` where SuperNet and masks do not match."""
+        super().__init__(supernet, options.alpha[0], UNITS[options.cost])
+        self.masks, self.price = masks, cost
+        self.bank = MaskBank(masks, options.logit, options.tau)
+        self.bank.mode = "ones"
+        try:
+            with_masks(supernet, self.bank)
+        except KeyError:
+            raise NascError(
+                "supernet.py and space.json are not of the same space", help="compile the space again"
+            ) from None
+
+    def architecture(self) -> list[nn.Parameter]:
+        return [self.bank.logits]
+
+    def loss(self, cross_entropy: Tensor) -> Tensor:
+        """Eq. 2, with the expected cost of eq. 6, each weight once."""
+        return cross_entropy + self.alpha * self.price(self.bank.expected()).to(cross_entropy.dtype)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Nothing is masked in warm-up."""
+        self.bank.mode = "sample" if self.searching else "ones"
+
+    searching = False
+
+    def begin(self) -> None:
+        self.searching = True
+
+    def settings(self) -> dict[str, Any]:
+        return {"lambda": self.alpha}
+
+    def expected_cost(self) -> float:
+        with torch.no_grad():
+            return float(self.price(self.bank.expected()))
+
+    def chosen_cost(self) -> float:
+        """The cost of the network that is kept, by the same formulas."""
+        kept = self.kept()
+        widths = [float(kept.widths[name]) for name in self.masks.opens]
+        with torch.no_grad():
+            return float(self.price(torch.tensor(widths, dtype=torch.float64, device=self.bank.logits.device)))
+
+    def kept(self) -> Kept:
+        """What would be kept now."""
+        return keep(self.masks, self.bank.by_name())
+
+    def candidates_left(self) -> int:
+        """How many operators would be left."""
+        member = member_of(self.masks, self.kept())
+        return sum(len(member.beside.get(a, (0,))) for a, decided in member.layers.items() if decided is not None)
+
+    def describe(self, epoch: int) -> dict[str, Any]:
+        expected = dict(zip(self.bank.places, self.bank.expected().tolist(), strict=True))
+        return {
+            "widths": {name: round(width, 4) for name, width in expected.items()},
+            "chosen_cost": self.chosen_cost(),
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {"searching": self.searching}
+
+    def restore(self, state: dict[str, Any]) -> None:  # type: ignore[override]
+        self.searching = bool(state["searching"])
+
+
+def _outcome(context: Context, run: SearchRun, figs: Figs) -> Outcome:
+    done = Outcome(
+        member=None,
+        cost=figs.expected_cost(),
+        unit=figs.unit,
+        loss=float(run.last.get("loss") or 0.0),
+        cross_entropy=float(run.last.get("cross_entropy") or 0.0),
+        epochs=run.epoch,
+        seconds=run.seconds,
+        details=figs.settings(),
+    )
+    if not run.ended:
+        return done
+    kept = figs.kept()
+
+    def state(network: Network) -> dict[str, Tensor]:
+        channels = kept_channels(figs.masks, kept)
+        fix(figs.supernet, {path: channels.get(place, ()) for place, path in masked_paths(figs.masks).items()})
+        recalibrate(figs.supernet, run.phases.seen_images(), context.device, context.settings.steps or BATCHES)
+        return gathered_state(figs.supernet, gathered(figs.masks, kept, network))
+
+    return replace(
+        done,
+        member=member_of(figs.masks, kept),
+        cost=figs.chosen_cost(),
+        details={**done.details, "widths": dict(kept.widths), "operators": figs.candidates_left()},
+        state=state,
+    )

@@ -1,0 +1,64 @@
+"""Latencies for FiGS: what each operator costs at each width, from the table that other methods search with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nasc.compiler.fullest import FullLayer, Operator
+from nasc.compiler.masks import MaskedNetwork
+from nasc.compiler.methods.relax import RelaxedLayer, relax
+from nasc.compiler.network import network_of
+from nasc.dsl.diagnostics import DiagnosticError, NascError
+from nasc.runtime.costs import Costs, missing_table
+from nasc.runtime.expected_cost import Line, line_of
+from nasc.runtime.manifest_file import load_manifest
+from nasc.runtime.search_context import Context
+from nasc.runtime.table import LatencyTable
+from nasc.runtime.targets import target_costs
+
+_HELP = "search for --cost macs or --cost params"
+
+
+def latency_lines(context: Context, masks: MaskedNetwork) -> tuple[float, tuple[Line, ...], str]:
+    """The latency (in microseconds) of all that is fixed, that of each operator by its width, and a word that tells
+    these numbers from others.
+
+    An operator's latency is linear between the widths of the table, and falls to 0 with one that may go. Raises
+    `NascError` where the table lacks a latency, and for a space whose blocks have several widths.
+    """
+    path, options = context.settings.table, context.options
+    if path is None:
+        raise missing_table(context.job.folder)
+    try:
+        layers = relax(network_of(context.source.space))
+    except (NascError, DiagnosticError) as error:
+        raise NascError(f"latencies are of blocks with one width: {error}", help=_HELP) from None
+    with LatencyTable(path, readonly=True) as table:
+        costs = target_costs(layers, load_manifest(context.job.folder), table, options.targets)
+    if costs.others:
+        raise NascError("FiGS cannot search for the worst of several targets", help="--targets sum, or one by its name")
+    by_address = {layer.address: layer for layer in layers}
+    lines = [line for full in masks.fullest.layers for line in _lines(full, by_address.get(full.address), costs)]
+    return costs.fixed, tuple(lines), costs.digest
+
+
+def _lines(full: FullLayer, relaxed: RelaxedLayer | None, costs: Costs) -> Iterator[Line]:
+    """The latency of each operator of a layer."""
+    if relaxed is None or relaxed.fixed:
+        return
+    for operator in full.operators:
+        number = _number(operator, relaxed)
+        widths = costs.blocks[full.address, number]
+        if len(operator.opens) != 1:
+            raise NascError(f"`{full.address}` has operators of several widths, or of none", help=_HELP)
+        (each,) = operator.opens
+        points = {1: widths[0]} if each.presence else {w: c for w, c in widths.items() if w}
+        yield line_of(each.name, points, 0 in each.widths)
+
+
+def _number(operator: Operator, relaxed: RelaxedLayer) -> int:
+    """The candidate that an operator is."""
+    for number, candidate in enumerate(relaxed.candidates):
+        if dict(relaxed.layer.variants[candidate.variant].chosen) == dict(operator.chosen):
+            return number
+    raise NascError(f"the table has no candidate of `{relaxed.address}` that is {dict(operator.chosen)}", help=_HELP)
