@@ -97,7 +97,7 @@ def compile_checked(
         raise NascError(f"`{space.name}` has open decisions: weights are for one member", help="leave --weights out")
     else:
         found, options = method_options(checked, method)
-        network = relaxed(found.network, space, space)
+        network = relaxed(lambda given: found.network(given, options), space, space)
         files = _space_files(network, checked, found, options, literal)
     if (blocks := _with_blocks(space, network)) is not None:
         manifest = manifest_of(blocks, targets, resized_networks(checked, blocks, targets))
@@ -147,7 +147,7 @@ def _space_files(
         files["supernet.py"] = supernet_source(network, layers, found, literal).encode()
     elif found.source is not None:
         source = found.source
-        files["supernet.py"] = relaxed(lambda given: source(given, found.about), space, space).encode()
+        files["supernet.py"] = relaxed(lambda given: source(given, options, found.about), space, space).encode()
     return files
 
 

@@ -7,14 +7,15 @@ earlier decisions it says that it cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Expr, Size, divide, multiply, substitute, variable
-from nasc.compiler.ir import Layer, Network, Node, Tensor, Variant
+from nasc.compiler.graph_tools import attribute_sizes
+from nasc.compiler.ir import Graph, Layer, Network, Node, Tensor, Variant
 from nasc.compiler.network import whole_network_of
 from nasc.dsl.diagnostics import DiagnosticError
 
@@ -83,6 +84,7 @@ class _Matcher:
         self.domains = {d.address: d.domain for d in outer.shared}
         self.inner_domains = {d.address: d.domain for d in inner.shared}
         self.furthest = 0
+        self.alike: dict[int, dict[Hashable, list[Variant]]] = {}
 
     def run(self) -> Answer:
         found = self._search()
@@ -134,8 +136,19 @@ class _Matcher:
                 continue  # dropped: `droppable` has spoken for it
             if bound is None:
                 return None
-            bound = next((b for v in outer.variants if (b := self._variant(v, variant, bound)) is not None), None)
+            near = self._likeliest_first(outer, variant)
+            bound = next((b for v in near if (b := self._variant(v, variant, bound)) is not None), None)
         return bound
+
+    def _likeliest_first(self, outer: Layer, inner: Variant) -> Iterator[Variant]:
+        """A layer's variants, those with the same constants as a variant first: there may be a thousand of each."""
+        if id(outer) not in self.alike:
+            self.alike[id(outer)] = alike = {}
+            for variant in outer.variants:
+                alike.setdefault(_constants(variant.graph), []).append(variant)
+        likely = self.alike[id(outer)].get(_constants(inner.graph), [])
+        yield from likely
+        yield from (v for v in outer.variants if not any(v is other for other in likely))
 
     def _variant(self, outer: Variant, inner: Variant, binding: Binding) -> Binding | None:
         a, b = outer.graph, inner.graph
@@ -161,6 +174,14 @@ class _Matcher:
             if domain is not None and address not in binding and not _covers(domain, size, inner_domains):
                 return None
         return {k: v for k, v in local.items() if k.startswith("@")}
+
+
+def _constants(graph: Graph) -> Hashable:
+    """A graph's operators with the attributes that no decision changes."""
+    return tuple(
+        (n.op, n.output.spatial, frozenset((k, a) for k, a in n.attributes.items() if not attribute_sizes((a,))))
+        for n in graph.nodes
+    )
 
 
 def _covers(domain: Domain, size: Size, inner: Mapping[str, Domain]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from nasc.compiler.domain import ENUMERABLE, Domain
@@ -98,7 +99,7 @@ class Deciding:
             address, domain = min(open_.items(), key=lambda item: item[1].size)
             if domain.size > MAX_SPLIT:
                 raise OverflowError
-            self.path.split(address, [Domain.of([v]) for v in domain])
+            self.path.split(address, _singles(domain))
             return None
         except OverflowError:
             raise Mistake(
@@ -128,17 +129,28 @@ class Deciding:
         names = sorted(variables(size))
         if len(names) == 1:
             domain = self.path.domain(names[0])
-            if domain.size <= ENUMERABLE:
-                found = {evaluate(size, {names[0]: v}) for v in domain}
-                if len(found) == 1:
-                    return found.pop()
+            only = _only_value(size, names[0], domain) if domain.size <= ENUMERABLE else None
+            if only is not None:
+                return only
         for name in names:
             domain = self.path.domain(name)
             if domain.size > MAX_SPLIT:
                 raise Mistake("E0330", "a size depends on a decision with too many values", span)
             if domain.size > 1:
-                self.path.split(name, [Domain.of([v]) for v in domain])
+                self.path.split(name, _singles(domain))
         return evaluate(size, {n: self.path.domain(n).first for n in names})
+
+
+@lru_cache(maxsize=256)  # every path of a layer asks again
+def _singles(domain: Domain) -> tuple[Domain, ...]:
+    return tuple(Domain.of([value]) for value in domain)
+
+
+@lru_cache(maxsize=4096)
+def _only_value(size: Expr, name: str, domain: Domain) -> Rational | None:
+    """What a size is for every value of its decision, None where that differs."""
+    only = evaluate(size, {name: domain.first})
+    return only if all(evaluate(size, {name: value}) == only for value in domain) else None
 
 
 def _from_bounds(operator: str, low: Rational | float, high: Rational | float) -> bool | None:

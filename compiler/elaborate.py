@@ -89,7 +89,9 @@ class Elaborator:
     # --------------------------------------------------------------------------------------------- the walk
 
     def _walk(self) -> Trellis:
-        trellis = Trellis([], [], {}, {}, self.known.partitions)
+        output = self.header.output
+        features = frozenset(mentions(output)) if output.kind == "features" else frozenset[str]()
+        trellis = Trellis([], [], {}, {}, self.known.partitions, features)
         start = self._enter(0, State((("", self.header.input),)))
         trellis.starts = [start]
         states: set[State] = {start}

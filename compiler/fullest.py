@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Expr, Rational, Size, variable
 from nasc.compiler.ir import Decision, Graph, Layer, Network, Node, Stage, Tensor, Variant
+from nasc.compiler.merge_widths import merged_widths
 from nasc.compiler.methods.refused import Refused
 from nasc.compiler.network import frame_of, hoisted
 from nasc.compiler.specialise import PRESENCE, AbsentOutput, specialise
@@ -31,14 +32,16 @@ NONE, SOME = "none", "some"
 class Open:
     """A decision with a mask: `address` in its layer's alternative is `name` in the network.
 
-    `widths` are its values, ascending, the largest first in the SuperNet; with 0 among them it may go, and what hangs
-    on it. A `presence` says of an operator without widths of its own whether it is there: 0 or 1.
+    `widths` are its values, ascending; the SuperNet has the largest. With 0 among them it may go, and what hangs on it.
+    A `presence` says of an operator without widths of its own whether it is there: 0 or 1. `texts` has what the file
+    says for a width where that is another number.
     """
 
     name: str
     address: str
     widths: tuple[int, ...]
     presence: bool = False
+    texts: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,12 @@ class Fullest:
                 yield from operator.opens
 
 
-def fullest(space: Space) -> Fullest:
-    """The fullest network of a space. Raises `Refused` at a place that masks cannot relax."""
-    return _Walk(space).result()
+def fullest(space: Space, merge: bool = True) -> Fullest:
+    """The fullest network of a space. With `merge`, alternatives that differ in a width only are one.
+
+    Raises `Refused` at a place that masks cannot relax.
+    """
+    return _Walk(space, merge).result()
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,14 @@ class _Way:
 
     edge: Edge
     variant: Variant
+    texts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 class _Walk:
     """Follows the fullest path through the trellis."""
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    def __init__(self, space: Space, merge: bool) -> None:
+        self.space, self.merge = space, merge
         self.known: dict[str, Size] = {}
         """What opaque sizes (what a layer hands on) are in symbols."""
         self.layers: list[FullLayer] = []
@@ -139,6 +146,9 @@ class _Walk:
             return edge.target
         if len({way.edge.target for way in ways}) > 1:
             raise Refused(slot.address, "its alternatives hand on different shapes", "choose one with --set")
+        if self.merge and all(way.edge.out is None for way in ways):
+            edge = ways[0].edge
+            ways = [_Way(edge, each.variant, each.texts) for each in merged_widths([way.variant for way in ways])]
         layer = _LayerJoin(slot, ways, every, self.known, self.space.world.blocks).layer()
         self.layers.append(layer)
         edge = ways[0].edge
@@ -253,12 +263,16 @@ class _LayerJoin:
         bare = [_renamed(way.variant, prefix, self.known) for way, prefix in zip(self.ways, prefixes, strict=True)]
         residual = [_is_residual(each.graph) for each in bare]
         may_go = self.slot.skippable and all(residual)
+        if any(residual) and not all(residual):
+            why = "some of its alternatives add the layer's input, others do not, and any of them may go"
+            raise Refused(address, why, "write `shortcut identity` in those that do, or choose one with --set")
         parts = []
         for i, (way, each) in enumerate(zip(self.ways, bare, strict=True)):
             merged = i > 0 and residual[i]
             if merged:
                 self._require_shortcut(way.variant)
-            opener = _Opener(way.variant, prefixes[i], several or may_go, merged, _zeros(self.every, way.variant))
+            zeros = _zeros(self.every, way.variant)
+            opener = _Opener(way.variant, prefixes[i], several or may_go, merged, zeros, way.texts)
             parts.append(opener.part(each))
         may_go = may_go or any(way.variant.graph.output == IN for way in self.every)
         if not several:
@@ -309,6 +323,7 @@ class _Opener:
     optional: bool
     merged: bool
     zeros: frozenset[str]
+    texts: Mapping[str, Mapping[int, str]]
 
     def part(self, bare: _Bare) -> _Part:
         """The alternative with its masks; one that may go and has no width that takes it along gets a presence."""
@@ -328,7 +343,8 @@ class _Opener:
     def _open(self, decision: Decision, graph: Graph) -> Open:
         name = dotted(self.prefix, decision.address)
         may_be_0 = decision.address in self.zeros or (self.optional and self._kills(graph, name))
-        return Open(name, decision.address, _from_0(_widths(decision, name), may_be_0))
+        widths = _from_0(_widths(decision, name), may_be_0)
+        return Open(name, decision.address, widths, texts=self.texts.get(decision.address, {}))
 
     def _inner(self, decision: Decision, graph: Graph) -> Open:
         """A decision in an operator of an `any of`, which may be left out."""

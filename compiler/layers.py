@@ -16,7 +16,7 @@ from nasc.compiler.world import World, clip
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span, did_you_mean
 
-MAX_LAYERS = 10_000
+MAX_LAYERS = 1_000
 MAX_SIDE = 100_000
 EMPTY = SpaceScope({}, {})
 

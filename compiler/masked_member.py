@@ -120,7 +120,8 @@ def _decided(operator: Operator, widths: Mapping[str, int], left: frozenset[str]
     decided |= {dotted(choice, "some"): "some" if there else "none" for choice, there in somewhere.items()}
     for each in operator.opens:
         if not each.presence and each.address not in gone:
-            decided[each.address] = widths[each.name]
+            width = widths[each.name]
+            decided[each.address] = each.texts.get(width, width)
     return decided
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from nasc.compiler.domain import ENUMERABLE, Domain
 from nasc.compiler.expr import Expr, Rational, variable
-from nasc.compiler.graph_tools import attribute_sizes, substituted
+from nasc.compiler.graph_tools import attribute_sizes, node_variables, substituted
 from nasc.compiler.ir import Decision, Graph, Variant
 
 Box = tuple[Domain, ...]
@@ -20,19 +20,48 @@ def without_overlaps(variants: Sequence[Variant]) -> list[list[Variant]]:
         return [list(variants)] * len(variants)
     orders = [_order(variant) for variant in variants]
     alike = all(order == orders[0] for order in orders)
-    seen: list[tuple[_Named, Box]] = []
+    seen = _Seen()
     result: list[list[Variant]] = []
     for variant, order in zip(variants, orders, strict=True):
         named = (variant.graph, order) if alike else _renamed(variant.graph, order)
         domains = {d.address: d.domain for d in variant.decisions}
         boxes: list[Box] = [tuple(domains[a] for a in order)]
-        for other, taken in seen:
+        for other, taken in seen.near(named):
             common = _common(named, other, taken)
             if common is not None:
                 boxes = [piece for box in boxes for piece in _difference(box, common)]
-        seen.extend((named, box) for box in boxes)
+        for box in boxes:
+            seen.add(named, box)
         result.append([_narrowed(variant, dict(zip(order, box, strict=True))) for box in boxes])
     return result
+
+
+class _Seen:
+    """What earlier variants build. Only what can have anything in common with a graph is compared with it."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[_Named, Box]] = []
+        self.places: dict[Hashable, list[int]] = {}
+
+    def add(self, named: _Named, box: Box) -> None:
+        for key in ((bool(box), _shape(named[0])), _content(named[0])):
+            self.places.setdefault(key, []).append(len(self.found))
+        self.found.append((named, box))
+
+    def near(self, named: _Named) -> Iterator[tuple[_Named, Box]]:
+        """The same graph; and of those with the same operators the ranges for one network, the networks for a range."""
+        same = self.places.get(_content(named[0]), ())
+        others = self.places.get((not named[1], _shape(named[0])), ())
+        return (self.found[place] for place in sorted({*same, *others}))
+
+
+def _shape(graph: Graph) -> Hashable:
+    return tuple((node.op, node.inputs) for node in graph.nodes)
+
+
+def _content(graph: Graph) -> Hashable:
+    """Equal for equal graphs."""
+    return tuple((n.name, n.op, frozenset(n.attributes.items()), n.output.channels) for n in graph.nodes)
 
 
 def _order(variant: Variant) -> tuple[str, ...]:
@@ -72,6 +101,8 @@ def _point(named: _Named, special: Graph) -> tuple[Rational, ...] | None:
     values: dict[str, Rational] = {}
     for node, other in zip(general.nodes, special.nodes, strict=True):
         if (node.op, node.inputs) != (other.op, other.inputs):
+            return None
+        if not node.branches and node != other and not node_variables(node):
             return None
         size, known = node.output.channels, other.output.channels
         if isinstance(size, Expr) and not isinstance(known, Expr) and size == variable(next(iter(sorted(size.names)))):

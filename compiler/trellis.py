@@ -69,10 +69,12 @@ class Trellis:
     shared: dict[str, Decision]
     depths: dict[str, Domain]
     partitions: dict[str, tuple[Cell, ...]]
+    features: frozenset[str] = frozenset()
+    """The stages that come out, where it is not the last one alone."""
 
     def final(self, state: State) -> bool:
-        """Does a path that ends here build a network?"""
-        if state.current.absent:
+        """Does a path that ends here build a network, with everything that must come out?"""
+        if any(tensor.absent for name, tensor in state.tensors if name in (self.features or {""})):
             return False
         for address, cell in state.cells:
             if not {address, f"?{address}"} & state.taken and cell != self.partitions[address][0]:

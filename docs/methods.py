@@ -40,6 +40,8 @@ def _rows(model: type[Options]) -> Iterator[tuple[str, ...]]:
 def written(value: Any) -> str:
     """A value as a `search` section states it."""
     match value:
+        case None:
+            return "none"
         case bool():
             return "yes" if value else "no"
         case float():

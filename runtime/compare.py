@@ -24,12 +24,12 @@ from nasc.compiler.cost import cost_of
 from nasc.compiler.methods.budget import TooLittleError, least, passed, within
 from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.compare_plan import Asked, Plan, Refusal, plans_of
+from nasc.runtime.compare_plan import Asked, Plan, Refusal, plans_of, said
 from nasc.runtime.compare_report import write_comparison, write_numbers
+from nasc.runtime.compare_results import ELSEWHERE, OthersError, number_in, read_result, require_same, search_result
 from nasc.runtime.compare_table import Comparison, Found
 from nasc.runtime.data import size
 from nasc.runtime.progress import Progress, standard_progress
-from nasc.runtime.report_page import read_json
 from nasc.runtime.search_context import Settings
 from nasc.runtime.search_job import BEST, RESULT, WEIGHTS, data_of, search
 from nasc.runtime.seeds import derive_seed
@@ -39,8 +39,6 @@ from nasc.runtime.train_options import TrainOptions
 
 SPACES, PILOTS, RUNS = "space", "pilots", "runs"
 TRAINED = {"scratch": "trained", "inherited": "tuned"}
-_ELSEWHERE = ("device", "threads", "workers")
-"""Options of a training that do not change what it comes to."""
 
 
 def compare(checked: Checked, asked: Asked, out: Path, progress: Progress | None = None) -> Comparison:
@@ -99,12 +97,8 @@ class _Entry:
 
     @property
     def words(self) -> str:
-        name = self.plan.method.strength.rstrip("_")
-        return f"{self.plan.method.name}, seed {self.seed}, {name} {self.plan.strengths[self.point]:g}"
-
-
-class _OthersError(NascError):
-    """A run that is not this comparison's."""
+        strength = f"{said(self.plan.method)} {self.plan.strengths[self.point]:g}"
+        return f"{self.plan.method.name}, seed {self.seed}, {strength}"
 
 
 class _Run:
@@ -154,7 +148,7 @@ class _Run:
         if not (folder / RESULT).is_file():
             self.progress.line(f"{plan.method.name}: measuring how long a step takes")
             search(plan.job, options, self._settings(folder, seed), self.progress)
-        seconds = _number(_result(folder / RESULT, plan, options), "seconds", folder)
+        seconds = number_in(search_result(folder / RESULT, plan, options), "seconds", folder)
         if seconds > budget.amount:
             raise TooLittleError(f"its smallest search took {seconds:.3g} s, and {budget} are allowed")
         return int(budget.amount * max(1, steps) / max(seconds, 1e-3))
@@ -205,9 +199,9 @@ class _Run:
             if not (folder / RESULT).is_file():
                 self.progress.line(f"searching: {entry.words}")
                 search(entry.plan.job, entry.options, self._settings(folder, entry.seed), self.progress)
-            result = _result(folder / RESULT, entry.plan, entry.options)
+            result = search_result(folder / RESULT, entry.plan, entry.options)
             self.found[entry.folder] = _found(entry, folder, result, *self._train(entry, folder))
-        except _OthersError:
+        except OthersError:
             raise
         except NascError as error:
             self.progress.line(f"failed: {entry.words}: {error.message}")
@@ -223,9 +217,9 @@ class _Run:
             train_file(
                 folder / BEST, self.asked.data, out, options, resume=True, progress=self.progress, weights=weights
             )
-        result = _object(out / RESULT)
+        result = read_result(out / RESULT)
         given = result.get("options")
-        _require_same(out, given if isinstance(given, dict) else {}, wanted)
+        require_same(out, given if isinstance(given, dict) else {}, wanted)
         return result, wanted["epochs"] * passed(self._images(entry.plan, entry.seed), wanted["batch"])
 
     def _training(self, entry: _Entry) -> dict[str, Any]:
@@ -240,7 +234,7 @@ class _Run:
             "warmup_epochs": min(1.0, epochs / 10),
             "ema": None,
             **{name: getattr(options, name) for name in ("augment", "magnitude", "deviation", "class_fraction")},
-            **{name: getattr(asked, name) for name in _ELSEWHERE},
+            **{name: getattr(asked, name) for name in ELSEWHERE},
             **asked.training,
         }
         try:
@@ -286,36 +280,3 @@ def _found(entry: _Entry, folder: Path, result: dict[str, Any], trained: dict[st
     except (ValidationError, LookupError, TypeError) as error:
         why = first_problem(error) if isinstance(error, ValidationError) else error
         raise NascError(f"{folder} does not hold a search and a training: {why}") from None
-
-
-def _result(path: Path, plan: Plan, options: Any) -> dict[str, Any]:
-    """A search's result. Raises `NascError` where it was made with other settings."""
-    result = _object(path)
-    wanted = {"space_hash": plan.job.space_hash, "method": plan.method.name}
-    given = result.get("options")
-    stated = {**(given if isinstance(given, dict) else {}), **{name: result.get(name) for name in wanted}}
-    _require_same(path.parent, stated, {**wanted, **options.model_dump(mode="json", by_alias=True)})
-    return result
-
-
-def _require_same(folder: Path, stated: dict[str, Any], wanted: dict[str, Any]) -> None:
-    changed = [name for name, value in wanted.items() if name not in _ELSEWHERE and stated.get(name) != value]
-    if changed:
-        raise _OthersError(
-            f"the run in {folder} was made with other settings: {', '.join(changed)}",
-            help="continue the comparison with the settings it was started with, or name another folder",
-        )
-
-
-def _object(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise NascError(f"{path} is not a result")
-    return found
-
-
-def _number(result: dict[str, Any], name: str, folder: Path) -> float:
-    value = result.get(name)
-    if not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise NascError(f"{folder} holds no search with its {name}", help="remove the folder to search again")
-    return float(value)

@@ -26,11 +26,11 @@ from nasc.compiler.methods.plugins import Method, find_method, method_names
 from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.sections import read_section
 from nasc.compiler.methods.values import Cost
-from nasc.compiler.network import network_of
 from nasc.compiler.opened import Checked, space_of
 from nasc.compiler.primitives.forms import sizes_of
 from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
 from nasc.runtime.search_context import Job
+from nasc.runtime.search_job import SPACE
 
 SPREAD = 4.0
 """Where one strength is stated, several reach from it divided by this to it times this."""
@@ -126,7 +126,7 @@ def plans_of(checked: Checked, asked: Asked, folder: Path) -> tuple[list[Plan], 
     refused: list[Refusal] = []
     for name in asked.methods:
         try:
-            plans.append(_plan(checked, name, {**shared, **given.get(name, {})}, asked.points, folder / name))
+            plans.append(_plan(checked, name, shared, given.get(name, {}), asked.points, folder / name))
         except _Misused as error:
             raise NascError(f"{name}: {error.message}", help=error.help) from None
         except NascError as error:
@@ -168,16 +168,20 @@ def shared_options(checked: Checked, asked: Asked) -> dict[str, Any]:
     return {**{name: getattr(first, name) for name in SHARED}, **batch, "cost": asked.cost}
 
 
-def _plan(checked: Checked, name: str, given: dict[str, Any], points: int, folder: Path) -> Plan:
-    """Raises `NascError` where a method refuses the space, `_Misused` for options."""
+def _plan(checked: Checked, name: str, shared: dict[str, Any], own: dict[str, Any], points: int, folder: Path) -> Plan:
+    """Raises `NascError` where a method refuses the space or what is asked of all, `_Misused` for its own options."""
     method, stated = method_options(checked, name)
+    options = changed(stated, **shared)
     try:
-        options = changed(stated, **given)
+        options = changed(options, **own)
         strengths = strengths_of(method, options, points)
     except NascError as error:
         raise _Misused(error.message, error.help) from None
     compile_checked(checked, folder, method=name)
-    return Plan(method, _job(network_of(space_of(checked)), method, options, folder), options, strengths)
+    network = Network.model_validate_json((folder / SPACE).read_bytes())
+    if method.network(space_of(checked), options) != network:
+        raise _Misused("its options make another SuperNet than the file's", help="state them in the file instead")
+    return Plan(method, _job(network, method, options, folder), options, strengths)
 
 
 def strengths_of(method: Method, options: Any, points: int) -> tuple[float, ...]:
@@ -186,22 +190,27 @@ def strengths_of(method: Method, options: Any, points: int) -> tuple[float, ...]
     Raises `NascError` where that cannot be, and where another option has several values.
     """
     values: tuple[float, ...] = getattr(options, method.strength)
+    varied = said(method)
     for name in ("alpha", "lambda_"):
         if name != method.strength and len(getattr(options, name, (0,))) > 1:
             word = name.rstrip("_")
             raise NascError(
-                f"`{word}` is a set, and a comparison varies `{method.strength.rstrip('_')}` alone",
+                f"`{word}` is a set, and a comparison varies `{varied}` alone",
                 help=f"leave it one value: --option {method.name}.{word}=0.5",
             )
     if len(values) == points:
         return values
     if min(values) <= 0:
         raise NascError(f"a strength of {min(values):g} cannot be varied", help="state as many values as --points")
-    alias = type(options).model_fields[method.strength].alias or method.strength
     found = tuple(float(f"{value:.4g}") for value in _row(values, points))
     for value in found:
-        changed(options, **{alias: value})  # may have none so large
+        changed(options, **{varied: value})  # may have none so large
     return found
+
+
+def said(method: Method) -> str:
+    """The name of a method's strength, as a file says it."""
+    return method.options.model_fields[method.strength].alias or method.strength
 
 
 def _row(values: Sequence[float], points: int) -> list[float]:

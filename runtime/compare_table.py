@@ -1,19 +1,14 @@
-"""What a comparison found: its networks, and by method and seed their best, their hypervolume and what they took.
-
-The hypervolume of a set of networks is the part of the box between a reference point and the ideal (no cost, every
-answer right) that they dominate: 0 for none, 1 for the ideal (Zitzler and Thiele, 1998). Intervals are Student's t at
-95 % over the seeds: they say how far another set of seeds would move the mean, not how networks of one seed differ.
-"""
+"""What a comparison found: its networks, and by method and seed their best, their hypervolume and what they took."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nasc.runtime.compare_numbers import CONFIDENCE, Interval, hypervolume, interval
 from nasc.runtime.compare_plan import Asked, Refusal
 from nasc.runtime.costs import UNITS
 from nasc.runtime.progress import amount
@@ -21,7 +16,6 @@ from nasc.runtime.sweep_table import Amount, Count, Finite, Share, pareto_front
 
 MARGIN = 1.1
 """Where no reference is stated, its cost is that of the dearest network found times this."""
-CONFIDENCE = 0.95
 
 
 class Found(BaseModel):
@@ -57,14 +51,6 @@ class Found(BaseModel):
     def place(self) -> tuple[float, float] | None:
         """Cost and accuracy of what was found."""
         return None if self.cost is None or self.accuracy is None else (self.cost, self.accuracy)
-
-
-class Interval(NamedTuple):
-    """A mean and the ends of its interval; None where one seed cannot tell."""
-
-    mean: float
-    low: float | None
-    high: float | None
 
 
 class Line(BaseModel):
@@ -183,35 +169,6 @@ class Comparison(BaseModel):
 def places(found: Sequence[Found]) -> list[tuple[float, float]]:
     """Cost and accuracy of the networks among them."""
     return [place for one in found if (place := one.place) is not None]
-
-
-def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, float]) -> float:
-    """The dominated part of the box from `reference` (cost, accuracy) to (0, 1), from 0 to 1.
-
-    `points` are costs and accuracies; those that are not better than the reference in both add nothing.
-    """
-    most, chance = reference
-    inside = [(cost, accuracy) for cost, accuracy in points if cost < most and accuracy > chance]
-    area, height = 0.0, chance
-    for at in pareto_front(inside):
-        cost, accuracy = inside[at]
-        area += (most - cost) * (accuracy - height)
-        height = accuracy
-    box = most * (1 - chance)
-    return area / box if box > 0 else 0.0
-
-
-def interval(values: Sequence[float]) -> Interval | None:
-    """The mean with its t-interval; None of nothing, and without ends of a single value."""
-    from scipy.stats import t  # type: ignore[import-untyped]
-
-    if not values:
-        return None
-    mean, count = statistics.fmean(values), len(values)
-    if count < 2:
-        return Interval(mean, None, None)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * statistics.stdev(values) / count**0.5
-    return Interval(mean, mean - half, mean + half)
 
 
 def _plain(found: Interval | None) -> dict[str, float | None] | None:

@@ -105,9 +105,9 @@ class MaskBank(nn.Module):
         sums = torch.zeros(len(self.places), dtype=torch.float64, device=self.logits.device)
         return sums.index_add(0, self.owner, self.probabilities().double())  # type: ignore[arg-type]
 
-    def by_name(self) -> dict[str, list[float]]:
-        """The probabilities of each decision's channels."""
-        found = self.probabilities().detach().double().cpu().tolist()
+    def by_name(self, moved: float = 0.0) -> dict[str, list[float]]:
+        """The probabilities of each decision's channels, with all logits moved by so much."""
+        found = torch.sigmoid(self.logits.detach().double() + moved).cpu().tolist()
         return {name: found[place] for name, place in self.places.items()}
 
 

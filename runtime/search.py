@@ -85,14 +85,14 @@ def search_command(job: Job) -> click.Command:
     program, names = f"python {shown(job.folder)}/search.py", _option_names(method.options)
     lines = (
         f"{program} --data synthetic --cost macs --steps 1",
-        f"{program} --data digits --cost macs --alpha 0.2,0.6 --retrain 20 --out sweep",
+        f"{program} --data digits --cost macs {_example(names)} --retrain 20 --out sweep",
     )
-    several = "--alpha, --lambda or --seed" if "lambda" in names else "--alpha or --seed"
+    several = ", ".join(f"--{name}" for name in ("alpha", "lambda") if name in names) + " or --seed"
     warmup = ", from one warm-up" if "warmup" in names else ""
     return click.Command(
         "search",
         context_settings={"help_option_names": ["-h", "--help"]},
-        params=[*_section_options(names), *_setting_options("warmup" in names)],
+        params=[*_section_options(names, method.options), *_setting_options("warmup" in names)],
         callback=lambda **given: _run(job, given),
         help=f"Search the space `{job.space}` by {method.about}.\n\nSeveral values of {several} "
         f"(between commas, or as sets in the file) make a sweep: all combinations{warmup}.",
@@ -100,12 +100,17 @@ def search_command(job: Job) -> click.Command:
     )
 
 
+def _example(names: list[str]) -> str:
+    return "--alpha 0.2,0.6" if "alpha" in names else "--seed 0,1,2"
+
+
 def _option_names(model: Any) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _section_options(names: list[str]) -> list[click.Parameter]:
+def _section_options(names: list[str], model: Any) -> list[click.Parameter]:
     """Options of the method's section."""
+    weighs = model.model_fields["alpha"].alias == "lambda"
     found: dict[str, click.Parameter] = {
         "cost": click.Option(["--cost"], type=click.Choice(["latency", "macs", "params"]), help="What to weigh."),
         "targets": click.Option(
@@ -118,7 +123,9 @@ def _section_options(names: list[str]) -> list[click.Parameter]:
         "batch": click.Option(["--batch"], type=click.IntRange(min=1), help="Images a step."),
         "alpha": click.Option(["--alpha"], type=_Numbers(float), help="Weight of the cost."),
         "lambda": click.Option(
-            ["--lambda", "lambda_"], type=_Numbers(float), help="Factor of a block's output beside the skip."
+            ["--lambda", "lambda_"],
+            type=_Numbers(float),
+            help="Weight of the cost." if weighs else "Factor of a block's output beside the skip.",
         ),
         "seed": click.Option(["--seed"], type=_Numbers(int)),
     }
@@ -127,7 +134,7 @@ def _section_options(names: list[str]) -> list[click.Parameter]:
             ["target", "--target", "--target-latency"],
             metavar="COST",
             help="The most that the found network may cost, such as 700us (then latency is searched for), or 25M with "
-            "--cost macs: the search finds its own alpha.",
+            "--cost macs: the search finds its own weight of the cost.",
         )
     every = click.Option(
         ["--set", "sets"],

@@ -147,7 +147,7 @@ def read_space(job: Job) -> Source:
         raise NascError(f"there is no {path}", help="compile the space again")
     checked = open_file(path)
     space = space_of(checked)
-    if find_method(job.method).network(space) != network:
+    if find_method(job.method).network(space, options_of(job, {})) != network:
         raise NascError(f"{path} and {job.folder / SPACE} are not of the same space", help="compile the space again")
     return Source(checked.module, space, network)
 

@@ -52,6 +52,7 @@ class Opened:
     path: Path
     checked: Checked | None = None
     members: int = 0
+    member_text: str = ""
     member: Checked | None = None
 
     @property
@@ -104,7 +105,13 @@ def run_show(opened: Opened) -> None:
 def run_sample(opened: Opened) -> None:
     (member,) = sample_members(opened.space, 1, 0)
     assert opened.checked is not None
-    text = member_text(opened.space, member, opened.checked.module, "")
+    opened.member_text = member_text(opened.space, member, opened.checked.module, "")
+
+
+def run_check_member(opened: Opened) -> None:
+    text = opened.member_text
+    if not text:
+        return
     opened.member = check(load_file(opened.path, text))
     found = opened.member.diagnostics
     require(opened.member.space is not None, f"a member is not sound: {[d.message for d in found.errors]}\n{text}")
@@ -140,6 +147,7 @@ COMMANDS: dict[str, Callable[[Opened], None]] = {
     "cost": run_cost,
     "show": run_show,
     "sample": run_sample,
+    "check a member": run_check_member,
     "contains": run_contains,
     "compile": run_compile,
     "compile a member": run_compile_member,

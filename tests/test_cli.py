@@ -226,10 +226,15 @@ def test_contains_answers_by_its_exit_code() -> None:
     assert json.loads(run("contains", "--format", "json", DIGITS, GPUNET).stdout)["contains"] is False
 
 
-def test_diff_names_what_differs() -> None:
+def test_diff_names_what_differs_and_answers_by_its_exit_code() -> None:
     """Exercises: command diff."""
-    assert "fused1" in run("diff", GPUNET, GPUNET_1).stdout
-    assert run("diff", GPUNET, GPUNET).stdout == ""
+    differing, same = run("diff", GPUNET, GPUNET_1), run("diff", GPUNET, GPUNET)
+    assert "fused1" in differing.stdout and differing.exit_code == 1
+    assert same.stdout == "" and same.exit_code == 0
+    for other, code in ((GPUNET, 0), (GPUNET_1, 1)):
+        found = run("diff", "--format", "json", GPUNET, other)
+        assert found.exit_code == code and bool(json.loads(found.stdout)["differences"]) == code
+    assert "Exits with 0" in run("diff", "--help").stdout
 
 
 def test_doc_and_explain() -> None:

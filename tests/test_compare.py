@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 
 from nasc.cli import main
 from nasc.compiler.methods.budget import TooLittleError, changed, within
-from nasc.compiler.methods.plugins import OWN, find_method
+from nasc.compiler.methods.plugins import OWN, find_method, runnable
 from nasc.compiler.opened import open_file
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import search_run, train
 from nasc.runtime.compare import compare
+from nasc.runtime.compare_numbers import hypervolume, interval
 from nasc.runtime.compare_plan import Asked, Budget, strengths_of
 from nasc.runtime.compare_report import COLORS, plot_comparison
-from nasc.runtime.compare_table import Comparison, Found, hypervolume, interval
+from nasc.runtime.compare_table import Comparison, Found
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.search_job import RESULT
 from tests.searches import NARROW, WIDE, Killer, Stop, compiled, priced_table, same_runs
@@ -158,9 +159,12 @@ def test_a_search_that_fails_is_noted_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_latencies_are_the_tables(tmp_path: Path) -> None:
-    with compiled(SMALL, tmp_path / "space", "prunet") as job:
+    text = SMALL.replace("{8, 16}", "8 .. 16 step 8")
+    with compiled(text, tmp_path / "space", "prunet") as job:
         priced_table(job, tmp_path / "latency.db")
-    found = compared(tmp_path / "out", cost="latency", table=tmp_path / "latency.db")
+    names = ("prunet", "random", "figs", "morphnet")
+    found = compared(tmp_path / "out", text, cost="latency", table=tmp_path / "latency.db", methods=names)
+    assert [one.method for one in found.refused] == ["morphnet"]  # it weighs MACs or parameters alone
     for one in found.found:
         result = json.loads((tmp_path / "out" / one.folder / RESULT).read_text())
         assert one.cost == result["cost"]["found"] != one.macs and found.unit == "µs"
@@ -181,6 +185,13 @@ def test_networks_can_be_trained_from_the_weights_they_come_with(tmp_path: Path)
 
 
 # ------------------------------------------------------------------------------------------------ budgets
+
+
+@pytest.mark.parametrize("method", runnable())
+def test_a_methods_steps_are_those_that_it_makes(tmp_path: Path, steps: Counter[str], method: str) -> None:
+    (found,) = compared(tmp_path, methods=(method,)).found
+    assert found.state == "done" and 14 < found.search_steps <= 20
+    assert sum(steps.values()) == found.search_steps + (found.training_steps or 0)
 
 
 @pytest.mark.parametrize(
@@ -215,10 +226,10 @@ def test_a_budget_is_used_as_far_as_it_goes(name: str, images: int, batch: int, 
         assert method.steps(changed(options, **ones), images) > budget
         return
     assert method.steps(found, images) <= budget
-    more = {name: changed(found, **{name: getattr(found, name) + 1}) for name in method.grows}
-    assert method.steps(more[method.grows[-1]], images) > budget
-    if name == "random":  # an epoch more of all members that are stated
-        assert method.steps(changed(more["epochs"], samples=options.samples), images) > budget
+    # An epoch more is too much, of all members that are stated; and so is one more of those that there are.
+    assert method.steps(changed(options, epochs=found.epochs + 1), images) > budget
+    if name == "random":
+        assert method.steps(changed(found, samples=found.samples + 1), images) > budget
     if hasattr(found, "warmup"):
         assert found.warmup == options.warmup * found.epochs // options.epochs
 

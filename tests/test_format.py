@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from nasc.dsl import format as formatter
 from nasc.dsl import syntax
-from nasc.dsl.diagnostics import DiagnosticError
+from nasc.dsl.check_tokens import MAXIMUM_TOKENS
+from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.dsl.format import FormatError, format_text, print_file, print_value
 from nasc.dsl.parser import parse, parse_setting
 from tests.strategies import BUILT, NOWHERE, files
@@ -490,6 +491,14 @@ def test_a_bad_result_is_never_returned(spoil: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(formatter, "weave", spoilt)
     with pytest.raises(FormatError):
         format_text("search p {\n  a 3  // one\n}\n")
+
+
+def test_a_text_that_would_become_too_long_to_be_read_is_not_written() -> None:
+    line = "  a 3\n"
+    largest = f"search p {{\n{line * ((MAXIMUM_TOKENS - 4) // 2)}}}\n"
+    with pytest.raises(NascError, match="more than nasc reads: .* 15000 words"):
+        format_text(largest)  # the header makes it two words longer
+    assert format_text(largest.replace(line, "", 1))
 
 
 # ------------------------------------------------------------------------------------------------- trees

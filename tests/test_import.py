@@ -247,7 +247,7 @@ def test_the_forms_of_a_file_are_equal() -> None:
         ("ir_r1_k3_s1_e1_a3_c16", (1, 16, "a3"), "1x1"),
         ("uir_r1_a0_k0_s2_e4_c16", (1, 1, "uir_r1_a0_k0_s2_e4_c16"), "depthwise"),
         ("ir_r1_k3_s1_e1_c8 ir_r1_k3_s2_e1_c8", (1, 19, "ir_r1_k3_s2_e1_c8"), "first block"),
-        ("ir_r9999_k3_s1_e1_c8\nir_r9999_k3_s1_e1_c8", (2, 1, "ir_r9999_k3_s1_e1_c8"), "10,000 layers"),
+        ("ir_r999_k3_s1_e1_c8\nir_r999_k3_s1_e1_c8", (2, 1, "ir_r999_k3_s1_e1_c8"), "1,000 layers"),
         ("ir__k3", (1, 4, ""), "no token"),
         ("[['ir_r1_k3_s1_e1_c8'], x]", (1, 25, "x"), "no list"),
         ("[[['ir_r1_k3_s1_e1_c8']]]", (1, 3, "["), "within lists"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from nasc.compiler.compile import compile_file
 from nasc.compiler.cost import cost_of
 from nasc.compiler.count import count_members
 from nasc.compiler.fullest import fullest
@@ -21,7 +22,7 @@ from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.member import Member, member_text
 from nasc.compiler.methods.morphnet import MorphnetOptions
 from nasc.compiler.network import network_of
-from nasc.dsl.diagnostics import NascError
+from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.runtime.member_model import imported, module_of
 from nasc.runtime.methods.morphnet import CostPenalty, kept_of, taken_state
 from nasc.runtime.metrics import read_metrics
@@ -41,7 +42,7 @@ space open {
   stage mid   fused_irb { kernel 3  stride 2  hidden 8 .. 32 step 8 }  -> 16
   head        global_pool | linear
 }
-search morphnet { epochs 4  batch 32  alpha 0.3 }
+search morphnet { epochs 4  batch 32  lambda 1.0 }
 """
 FULL = {"@w": 24, "low.1.hidden": 48, "low.2.hidden": 48, "mid.1.hidden": 32}
 
@@ -97,7 +98,7 @@ def test_tied_channels_are_one_group_of_which_the_largest_counts() -> None:
         norm.weight.data[0] = -0.5 if number == 0 else 0.0
     assert penalty.scale("@w").tolist() == pytest.approx([0.5] + [0.2] * 23)
     penalty(0).backward()
-    rate = penalty.rates["@w"] * options.lambda_[0]
+    rate = penalty.rates["@w"] * options.alpha[0]
     gradients = torch.stack([norm.weight.grad for norm in norms])
     expected = torch.zeros(3, 24)
     expected[0, 0], expected[2, 1:] = -rate, rate
@@ -173,11 +174,15 @@ def test_a_larger_lambda_leaves_a_cheaper_network(opened: Job, tmp_path: Path) -
 
 
 def test_a_searched_depth_is_refused_at_its_place(tmp_path: Path) -> None:
-    text = OPEN.replace("irb x 2", "irb x 1 .. 2")
-    refused = pytest.raises(NascError, match="`low` cannot be made a part of a SuperNet")
-    with compiled(text, tmp_path / "deep", "morphnet") as job, refused:
-        run(job, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    (tmp_path / "deep.nas").write_text(OPEN.replace("irb x 2", "irb x 1 .. 2"))
+    with pytest.raises(DiagnosticError, match="`low` cannot be made a part of a SuperNet"):
+        compile_file(tmp_path / "deep.nas", tmp_path / "build", method="morphnet")
+
+
+@pytest.mark.parametrize("setting", [{"checkpoint_activations": True}, {"channels_last": "on"}, {"accumulate": 2}])
+def test_settings_that_training_does_not_have_are_refused(opened: Job, tmp_path: Path, setting: dict[str, Any]) -> None:
+    with pytest.raises(NascError, match="trains as `nasc train` does"):
+        run(opened, tmp_path / "run", **setting)
 
 
 @pytest.mark.parametrize("at", [1, 7])

@@ -126,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("co",), ["count", "cost", "contains", "compile", "completion"]),
+        (("co",), ["count", "cost", "contains", "compile", "compare", "completion"]),
         (("count", "o"), ["one.nas", "other.nas"]),
         (("check", "one.nas", ""), ["inner/", "one.nas", "other.nas"]),
         (("diff", "one.nas", "inner/"), ["inner/deep.nas"]),

@@ -233,7 +233,8 @@ def test_slashes_in_quotes_are_no_comment() -> None:
 )  # fmt: skip
 def test_reserved_words_cannot_be_names(word: str, text: str) -> None:
     _, diagnostics = parse(text.format(word))
-    assert diagnostics.errors
+    allowed = word == "target" and text == "target t {{ {} 3 }}"  # what a search is to reach is called that, too
+    assert bool(diagnostics.errors) is not allowed
 
 
 def test_a_reserved_word_as_a_name_is_one_error_and_hides_nothing() -> None:

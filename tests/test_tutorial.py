@@ -61,7 +61,7 @@ def test_the_page_is_followed_from_nothing_to_a_report(tmp_path: Path, monkeypat
     try:
         for line in COMMANDS:
             done = CliRunner().invoke(main, shortened(line), prog_name="nasc")
-            assert done.exit_code == 0, f"{line}\n{done.output}"
+            assert done.exit_code == line.startswith("nasc diff"), f"{line}\n{done.output}"  # they differ
     finally:
         torch.set_num_threads(threads)
     assert {name for name in LEFT if not (tmp_path / name).exists()} == set()

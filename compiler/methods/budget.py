@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from nasc.compiler.methods.search_options import SearchOptions
-from nasc.compiler.methods.supernet import SupernetOptions
+from nasc.compiler.methods.supernet import GradientOptions, SupernetOptions
 from nasc.compiler.methods.values import Options
 from nasc.dsl.diagnostics import NascError
 
@@ -30,9 +30,9 @@ class TooLittleError(NascError):
 def steps_of(options: Any, images: int) -> int:
     """The updates of weights, and of architecture weights, that a search with so many training images makes.
 
-    Over a SuperNet: its warm-up's, then those of both kinds in each epoch (PruNet, A.2.1). Else each of `samples`
-    members, one where there is no such option, is trained for `epochs` epochs on `split` of the images; options
-    without epochs train nothing.
+    Over a SuperNet of candidates: its warm-up's, then those of both kinds in each epoch (PruNet, A.2.1). Else each of
+    `samples` networks, one where there is no such option, is trained for `epochs` epochs on `split` of the images, or
+    on all; options without epochs train nothing.
     """
     part = round(getattr(options, "split", 1.0) * images)
     if isinstance(options, SupernetOptions):
@@ -50,8 +50,9 @@ def passed(images: int, batch: int) -> int:
 
 def changed(options: Options, **values: Any) -> Any:
     """Options with other values. Other `epochs` keep the share of the `warmup`. Raises `NascError`."""
-    given = {**options.model_dump(by_alias=True), **values}
-    if "epochs" in values and isinstance(options, SupernetOptions) and "warmup" not in values:
+    # Without defaults: one may depend on another option.
+    given = {**options.model_dump(by_alias=True, exclude_unset=True), **values}
+    if "epochs" in values and isinstance(options, GradientOptions) and "warmup" not in values:
         given["warmup"] = options.warmup * values["epochs"] // options.epochs
     try:
         return type(options).model_validate(given)

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Literal, Self
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from nasc.compiler.methods.search_options import completed
+from nasc.compiler.methods.search_options import Target, completed
 from nasc.compiler.methods.supernet import GradientOptions
 from nasc.compiler.methods.values import Optimizer, OptimizerField, Sweep
 
@@ -20,37 +20,47 @@ STRENGTHS: dict[str, tuple[float, ...]] = {"params": (5e-7,), "macs": (2e-9,), "
 class FigsOptions(GradientOptions):
     """`search figs { … }`: weights and masks are trained together."""
 
-    epochs: int = Field(100, ge=1, le=1_000_000, description="all epochs; printed (4.1)")
+    epochs: int = Field(100, ge=1, le=1_000_000, description="all epochs; printed (FiGS, 4.1)")
     warmup: int = Field(
-        0, ge=0, description="epochs of them that train the weights alone, with nothing masked; none is printed"
+        0,
+        ge=0,
+        description="epochs of them that train weights alone, with nothing masked; 0 is printed (FiGS, 4.1)",
     )
-    batch: int = Field(512, ge=1, description="images a step; printed (4.1)")
+    batch: int = Field(512, ge=1, description="images a step; printed (FiGS, 4.1)")
     alpha: Sweep = Field(
         default_factory=lambda values: STRENGTHS[values["cost"]],
         alias="lambda",
         description="weight of the expected cost, in its own unit; a set is a sweep; printed 5e-7 for parameters "
-        "(Table 1) and 2e-9 for FLOPs (appendix), 1e-3 for microseconds is chosen",
+        "(FiGS, Table 1) and 2e-9 for FLOPs (appendix), 1e-3 for microseconds is chosen",
     )
-    tau: FiniteFloat = Field(0.001, gt=0, description="temperature of the masks, never annealed; printed (4.1)")
-    logit: FiniteFloat = Field(2.5, description="what logits start from: a probability of 0.92; printed (4.1)")
+    redundant: Literal["merge", "keep"] = Field(
+        "merge",
+        description="alternatives that differ in a width only: merged into the widest, or kept beside each other; "
+        "both printed (FiGS, 3.3)",
+    )
+    tau: FiniteFloat = Field(0.001, gt=0, description="temperature of the masks, never annealed; printed (FiGS, 4.1)")
+    logit: FiniteFloat = Field(2.5, description="what logits start from: a probability of 0.92; printed (FiGS, 4.1)")
+    target: Target = Field(
+        None,
+        description="the most that the found network may cost, in the unit of `cost` (microseconds for latency): "
+        "lambda is found as the search runs, and in the end all logits are moved together; chosen",
+    )
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="adam"),
         validate_default=True,
-        description="of the network's weights; Adam at 1.6, epsilon 1, decay 1.7e-5 printed (appendix), for batches of "
-        "512; its rate follows a cosine here, printed is a decay by half every 35 epochs",
+        description="of the network's weights; Adam at 1.6, epsilon 1 and decay 1.7e-5 for batches of 512 printed "
+        "(FiGS, appendix), the cosine of the rate chosen: printed is half the rate every 35 epochs",
     )
     architecture: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="adam"),
         validate_default=True,
-        description="of the logits; the same is printed, without decay",
+        description="of the logits; the same is printed (FiGS, appendix), no decay chosen",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _none_of_the_logarithm(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "beta" in values and values["beta"] != cls.model_fields["beta"].default:
-            raise ValueError("FiGS has no beta: its cost is added as it is, weighed by lambda")
-        return values
+    @property
+    def merges(self) -> bool:
+        """Are alternatives that differ in a width only one?"""
+        return self.redundant == "merge"
 
     @field_validator("weights", mode="after")
     @classmethod
@@ -64,6 +74,8 @@ class FigsOptions(GradientOptions):
 
     @model_validator(mode="after")
     def _search_left(self) -> Self:
+        if self.target is not None and "alpha" in self.model_fields_set:
+            raise ValueError("lambda is found by the search when there is a target: leave one of them out")
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup must be below epochs ({self.epochs}): else nothing is left to search in")
         return self

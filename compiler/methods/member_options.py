@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from nasc.compiler.methods.search_options import SearchOptions, completed
+from nasc.compiler.methods.search_options import PRINTED_BETA, Beta, SearchOptions, Target, completed
 from nasc.compiler.methods.values import Optimizer, OptimizerField
 
 
 class MemberOptions(SearchOptions):
     """What `random`, `evolution` and `width_multiplier` share."""
 
+    beta: Beta = PRINTED_BETA
     epochs: int = Field(10, ge=1, le=1_000_000, description="epochs that each member is trained for; chosen")
     split: FiniteFloat = Field(
         0.8,
@@ -25,11 +26,10 @@ class MemberOptions(SearchOptions):
         validate_default=True,
         description="sgd, rmsprop or adamw, as `nasc train` has them; chosen",
     )
-    target: FiniteFloat | None = Field(
+    target: Target = Field(
         None,
-        gt=0,
         description="the most that a member may cost, in the unit of `cost` (microseconds for latency): what costs "
-        "more is not trained; chosen",
+        "more is not trained, none is no limit; chosen",
     )
     fitness: Literal["auto", "loss", "accuracy"] = Field(
         "auto",

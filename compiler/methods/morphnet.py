@@ -16,8 +16,14 @@ from nasc.compiler.methods.values import Optimizer, OptimizerField, Sweep
 class MorphnetOptions(SearchOptions):
     """`search morphnet { … }`: the fullest network, made narrower while it trains."""
 
-    cost: Literal["macs", "params"] = Field(  # type: ignore[assignment]
+    cost: Literal["macs", "params"] = Field(
         "macs", description="what a channel's scale is weighed by: macs or params; both printed (MorphNet, 3.3)"
+    )
+    alpha: Sweep = Field(
+        (1.0,),
+        alias="lambda",
+        description="weight of the penalty, which is relative to the cost of the fullest network, a set is a sweep; "
+        "chosen",
     )
     epochs: int = Field(60, ge=1, le=1_000_000, description="epochs that the fullest network is trained for; chosen")
     split: FiniteFloat = Field(
@@ -30,12 +36,6 @@ class MorphnetOptions(SearchOptions):
         default_factory=lambda: Optimizer(kind="rmsprop"),
         validate_default=True,
         description="sgd, rmsprop or adamw, as `nasc train` has them; chosen",
-    )
-    lambda_: Sweep = Field(
-        (1.0,),
-        alias="lambda",
-        description="weight of the penalty, which is relative to the cost of the fullest network, a set is a sweep; "
-        "chosen",
     )
     threshold: FiniteFloat = Field(
         0.01, gt=0, description="channels whose scale is less are removed; printed (MorphNet, 3.3)"
@@ -56,7 +56,7 @@ class MorphnetOptions(SearchOptions):
             raise ValueError("the network is not trained by adam: write `adamw`, `rmsprop` or `sgd`")
         return found
 
-    @field_validator("lambda_", mode="after")
+    @field_validator("alpha", mode="after")
     @classmethod
     def _not_negative(cls, given: tuple[float, ...]) -> tuple[float, ...]:
         if min(given) < 0:

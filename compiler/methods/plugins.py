@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from nasc.compiler.elaborate import Space
-from nasc.compiler.fullest import fullest
+from nasc.compiler.fullest import Fullest, fullest
 from nasc.compiler.ir import Network
 from nasc.compiler.lower_masked import masked_source
 from nasc.compiler.masks import masked
@@ -52,6 +52,10 @@ def _unsure(network: Network, options: Any) -> bool:
     return False
 
 
+def _chain(space: Space, options: Any) -> Network:
+    return network_of(space)
+
+
 @dataclass(frozen=True)
 class Method:
     """A search method.
@@ -63,9 +67,9 @@ class Method:
     candidates and options do not go together. `suits` may tell from a network alone, quickly, that `require` will have
     nothing against its candidates: an editor asks at every keystroke. Where it is False, they are made to find out.
 
-    `network` is what of a space a search is compiled for. A method whose SuperNet is no chain of candidates writes
-    `supernet.py` itself: `source` makes it of a space and the method's `about`. Both raise `Refused` or
-    `DiagnosticError` at a place that they cannot relax.
+    `network` is what of a space a search with options is compiled for. A method whose SuperNet is no chain of
+    candidates writes `supernet.py` itself: `source` makes it of a space, options and the method's `about`. Both raise
+    `Refused` or `DiagnosticError` at a place that they cannot relax.
 
     What `nasc compare` asks: `steps` tells how many steps of training the options take with so many training images,
     of which `grows` are what a budget sets (`nasc.compiler.methods.budget`), and `strength` is the one whose values
@@ -82,8 +86,8 @@ class Method:
     steps: Callable[[Any, int], int] = steps_of
     grows: tuple[str, ...] = ("epochs",)
     strength: str = "alpha"
-    network: Callable[[Space], Network] = network_of
-    source: Callable[[Space, str], str] | None = None
+    network: Callable[[Space, Any], Network] = _chain
+    source: Callable[[Space, Any, str], str] | None = None
 
     @property
     def has_supernet(self) -> bool:
@@ -97,6 +101,18 @@ def _prunet_threshold(layers: tuple[RelaxedLayer, ...], options: PrunetOptions) 
 
 def _prunet_suits(network: Network, options: PrunetOptions) -> bool:
     return allows_threshold(most_candidates(network), options.threshold.first)
+
+
+def _fullest_network(space: Space, options: Any) -> Network:
+    return _fullest(space, options).network
+
+
+def _fullest_source(space: Space, options: Any, about: str) -> str:
+    return masked_source(masked(_fullest(space, options)), about)
+
+
+def _fullest(space: Space, options: Any) -> Fullest:
+    return fullest(space, options.merges if isinstance(options, FigsOptions) else True)
 
 
 _METHODS = (
@@ -138,14 +154,21 @@ _METHODS = (
         "nasc.runtime.methods.width_multiplier:search",
         strength="multipliers",
     ),
-    Method("morphnet", "MorphNet", MorphnetOptions, "nasc.runtime.methods.morphnet:search", strength="lambda_"),
+    Method(
+        "morphnet",
+        "MorphNet",
+        MorphnetOptions,
+        "nasc.runtime.methods.morphnet:search",
+        network=_fullest_network,
+        source=_fullest_source,
+    ),
     Method(
         "figs",
         "FiGS",
         FigsOptions,
         "nasc.runtime.methods.figs:search",
-        network=lambda space: fullest(space).network,
-        source=lambda space, about: masked_source(masked(fullest(space)), about),
+        network=_fullest_network,
+        source=_fullest_source,
     ),
     Method("netadapt_v2", "NetAdaptV2", NetAdaptV2Options),
     Method("nss", "NSS", NssOptions),

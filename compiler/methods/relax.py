@@ -20,6 +20,8 @@ from nasc.compiler.specialise import specialise
 from nasc.compiler.structure import used_inputs
 
 MOST_CANDIDATES = 64
+MOST_BLOCKS = 1_024
+"""Candidates of all layers together: a SuperNet holds the weights of every one."""
 _CHAIN = "a SuperNet is a chain of stages; search with --method random"
 
 
@@ -77,11 +79,16 @@ def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
             )
     made: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
     relaxed: list[RelaxedLayer] = []
+    blocks = 0
     for layer in _layers(network):
         alike = tuple(map(id, layer.variants))
         if alike not in made:
             made[alike] = _all_candidates(layer, masked)
         relaxed.append(RelaxedLayer(layer.address, layer, made[alike], layer.skippable))
+        blocks += len(made[alike])
+        if blocks > MOST_BLOCKS:
+            help = "write fewer layers or alternatives, or search with --method random"
+            raise Refused(layer.address, f"with it there would be more than {MOST_BLOCKS:,} blocks", help)
     return tuple(relaxed)
 
 

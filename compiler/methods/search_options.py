@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import BeforeValidator, Field, FiniteFloat
 
 from nasc.compiler.methods.values import Cost, Optimizer, Options, Seeds, Sweep
+
+Beta = Annotated[FiniteFloat, Field(gt=0, description="exponent of the logarithm in eq. 2; printed (A.2.1)")]
+"""Of the methods whose loss is eq. 2."""
+PRINTED_BETA = 0.6
+
+Target = Annotated[
+    Annotated[FiniteFloat, Field(gt=0)] | None, BeforeValidator(lambda given: None if given == "none" else given)
+]
+"""The most that what is found may cost, in the unit of `cost`; `none` is no limit."""
 
 _SQUARES = {"rmsprop": 0.9, "adam": 0.999, "adamw": 0.999}
 _EPSILON = {"rmsprop": 1e-3, "adam": 1e-8, "adamw": 1e-8}
@@ -33,7 +42,6 @@ class SearchOptions(Options):
         (1.0,),
         description="weight of the cost in eq. 2, a set is a sweep; printed 0.2 to 2.0 (A.2.1), 1 of them chosen",
     )
-    beta: FiniteFloat = Field(0.6, gt=0, description="exponent of the logarithm in eq. 2; printed (A.2.1)")
     targets: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)] = Field(
         "sum",
         description="what a latency is of several `target` sections: sum (the mean, by their weights), worst (the one "

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from nasc.compiler.methods.search_options import SearchOptions, completed
+from nasc.compiler.methods.search_options import PRINTED_BETA, Beta, SearchOptions, Target, completed
 from nasc.compiler.methods.values import Optimizer, OptimizerField
 
 
@@ -26,6 +26,7 @@ class GradientOptions(SearchOptions):
 class SupernetOptions(GradientOptions):
     """What every method over a SuperNet has."""
 
+    beta: Beta = PRINTED_BETA
     epochs: int = Field(200, ge=1, le=1_000_000, description="all epochs, warm-up included; printed (A.2.1)")
     warmup: int = Field(
         70, ge=0, description="epochs that train the weights alone; printed 70 of 200 (A.2.1), kept as a ratio"
@@ -47,9 +48,8 @@ class SupernetOptions(GradientOptions):
         description="of the architecture weights; Adam and a cosine from 0.1 printed (A.2.1), the rest chosen",
     )
 
-    target: FiniteFloat | None = Field(
+    target: Target = Field(
         None,
-        gt=0,
         description="the most that the found network may cost, in the unit of `cost` (microseconds for latency): alpha "
         "is where the search starts, and is moved as it runs until the target is met; chosen",
     )

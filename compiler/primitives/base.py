@@ -68,7 +68,7 @@ class Primitive:
     zero: ClassVar[bool] = True
     """Does a channel of zeros stay one? (Of operators that work on each channel by itself and store nothing.)"""
     internal: ClassVar[bool] = False
-    """Is it for generated searches alone, and no word of the language?"""
+    """Is it made by the compiler alone, and no word of the language?"""
 
     def infer(self, use: Use) -> Inferred:
         """Attributes of the node and the shape that comes out. Raises `ShapeError`."""

@@ -151,9 +151,10 @@ def _missing(node: Node, inputs: Sequence[Tensor]) -> list[int]:
 
 
 class Slice(Primitive):
-    """Channels `start` up to, not including, `stop`."""
+    """Channels `start` up to, not including, `stop`: what `take` and `channels`, which see to the bounds, become."""
 
     name = "slice"
+    internal = True
     parameters: ClassVar[dict[str, Any]] = {"start": REQUIRED, "stop": REQUIRED}
 
     def infer(self, use: Use) -> Inferred:

@@ -15,7 +15,10 @@ from nasc.completing import nas_files
 @click.argument("b", type=PATH, shell_complete=nas_files)
 @format_option
 def command(a: Path, b: Path, form: str) -> None:
-    """List what differs between A and B, such as a space and what a search decided in it."""
+    """List what differs between A and B, such as a space and what a search decided in it.
+
+    Exits with 0 where nothing differs and with 1 where something does, as diff(1).
+    """
     from nasc.compiler.contains import diff
 
     lines = diff(open_space(a), open_space(b))
@@ -25,3 +28,5 @@ def command(a: Path, b: Path, form: str) -> None:
         click.echo("\n".join(lines))
     else:
         click.echo("no differences", err=True)
+    if lines:
+        raise click.exceptions.Exit(1)

@@ -50,7 +50,8 @@ def command(file: Path, svg: Path | None, form: str, sets: tuple[str, ...]) -> N
     rows = outline(space)
     prunodes = _prunodes(space)
     if form == "json":
-        print_json([{**row.as_json(), "prunodes": _as_json(prunodes, row.layer)} for row in rows])
+        forms = _by_layer(prunodes)
+        print_json([{**row.as_json(), "prunodes": forms.get(row.layer, [])} for row in rows])
         return
     lines = [[r.layer, r.block, r.input, r.output, r.choices, str(r.members)] for r in rows]
     click.echo(table(["layer", "block", "in", "out", "open", "ways"], lines, frozenset({5})))
@@ -70,8 +71,11 @@ def _prunodes(space: Space) -> Sequence[PrunodeForm]:
         return ()
 
 
-def _as_json(prunodes: Sequence[PrunodeForm], layer: str) -> list[dict[str, object]]:
-    return [{"block": p.block, "shared": p.why is None, "why": p.why} for p in prunodes if p.layer == layer]
+def _by_layer(prunodes: Sequence[PrunodeForm]) -> dict[str, list[dict[str, object]]]:
+    forms: dict[str, list[dict[str, object]]] = {}
+    for p in prunodes:
+        forms.setdefault(p.layer, []).append({"block": p.block, "shared": p.why is None, "why": p.why})
+    return forms
 
 
 def _prunode_lines(prunodes: Sequence[PrunodeForm]) -> list[str]:

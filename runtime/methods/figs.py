@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from nasc.runtime.masks import MaskBank, fix, with_masks
 from nasc.runtime.masks_state import gathered_state
 from nasc.runtime.methods.figs_latency import latency_lines
 from nasc.runtime.methods.searched import Searched
+from nasc.runtime.methods.target import Multiplier
 from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import BATCHES, recalibrate
 from nasc.runtime.search_context import Context, Outcome
@@ -40,7 +42,7 @@ def search(context: Context) -> Outcome:
     `run_epochs` raise.
     """
     options: FigsOptions = context.options
-    masks = masked(fullest(context.source.space))
+    masks = masked(fullest(context.source.space, options.merges))
     cost, digest = expected_cost(context, masks)
     if context.job.supernet is None:
         raise NascError("search.py names no SuperNet", help="compile the space again")
@@ -67,6 +69,10 @@ def expected_cost(context: Context, masks: MaskedNetwork) -> tuple[ExpectedCost,
     return ExpectedCost(names, most, (fixed,), lines), digest
 
 
+_FURTHEST, _HALVINGS = 30.0, 24
+"""How far logits are moved together to meet a target, and how finely that is found."""
+
+
 class Figs(Searched):
     """The architecture side of one search."""
 
@@ -78,6 +84,10 @@ class Figs(Searched):
         self.masks, self.price = masks, cost
         self.bank = MaskBank(masks, options.logit, options.tau)
         self.bank.mode = "ones"
+        self.multiplier: Multiplier | None = None
+        if options.target is not None:  # from a cost that weighs as much as a cross-entropy of 1
+            self.alpha = 1 / max(self.expected_cost(), 1e-9)
+            self.multiplier = Multiplier(options.target, self.alpha)
         try:
             with_masks(supernet, self.bank)
         except KeyError:
@@ -101,8 +111,12 @@ class Figs(Searched):
     def begin(self) -> None:
         self.searching = True
 
+    def adjust(self, done: float) -> None:
+        if self.multiplier is not None:
+            self.alpha = self.multiplier.step(done, self.expected_cost())
+
     def settings(self) -> dict[str, Any]:
-        return {"lambda": self.alpha}
+        return {"lambda": self.alpha, **({} if self.multiplier is None else {"target": self.multiplier.target})}
 
     def expected_cost(self) -> float:
         with torch.no_grad():
@@ -110,14 +124,27 @@ class Figs(Searched):
 
     def chosen_cost(self) -> float:
         """The cost of the network that is kept, by the same formulas."""
-        kept = self.kept()
+        return self._cost_of(self.kept())
+
+    def _cost_of(self, kept: Kept) -> float:
         widths = [float(kept.widths[name]) for name in self.masks.opens]
         with torch.no_grad():
             return float(self.price(torch.tensor(widths, dtype=torch.float64, device=self.bank.logits.device)))
 
     def kept(self) -> Kept:
-        """What would be kept now."""
-        return keep(self.masks, self.bank.by_name())
+        """What would be kept now: with a target, the most that meets it if all logits are moved alike."""
+        if self.multiplier is None:
+            return keep(self.masks, self.bank.by_name())
+        low, high = -_FURTHEST, _FURTHEST
+        best = keep(self.masks, self.bank.by_name(low))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            found = keep(self.masks, self.bank.by_name(middle))
+            if self._cost_of(found) <= self.multiplier.target:
+                best, low = found, middle
+            else:
+                high = middle
+        return best
 
     def candidates_left(self) -> int:
         """How many operators would be left."""
@@ -132,10 +159,14 @@ class Figs(Searched):
         }
 
     def state(self) -> dict[str, Any]:
-        return {"searching": self.searching}
+        multiplier = None if self.multiplier is None else self.multiplier.state()
+        return {"searching": self.searching, "multiplier": multiplier}
 
-    def restore(self, state: dict[str, Any]) -> None:  # type: ignore[override]
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.searching = bool(state["searching"])
+        if self.multiplier is not None and state["multiplier"] is not None:
+            self.multiplier.restore(state["multiplier"])
+            self.alpha = self.multiplier.alpha
 
 
 def _outcome(context: Context, run: SearchRun, figs: Figs) -> Outcome:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasc.compiler import expr
 from nasc.compiler.cost import cost_of, graph_formula
 from nasc.compiler.fullest import fullest
-from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Network
-from nasc.compiler.lower_masked import masked_source
 from nasc.compiler.masked_member import Kept, gathered, keep, member_of
 from nasc.compiler.masks import Masked, MaskedNetwork, masked
 from nasc.compiler.member import member_text
@@ -34,8 +33,7 @@ from nasc.runtime.costs import UNITS
 from nasc.runtime.data_loader import loader
 from nasc.runtime.evaluate import evaluate
 from nasc.runtime.masks import masking_modules
-from nasc.runtime.member_model import imported, module_of
-from nasc.runtime.methods.loss import total_loss
+from nasc.runtime.member_model import module_of
 from nasc.runtime.methods.trials import training_data, training_options
 from nasc.runtime.metrics import append_metrics, read_metrics, rewind_metrics
 from nasc.runtime.recalibrate import BATCHES, recalibrate
@@ -52,12 +50,13 @@ def search(context: Context) -> Outcome:
     """Train, cut and take over. Raises `NascError` for a space of which there is no fullest network, for a loss that is
     not finite, and where the folder holds a run that was not asked to go on, or another one."""
     options: MorphnetOptions = context.options
+    _require_plain(context)
     network = masked(fullest(context.source.space))
     _require_run(context)
     seed = derive_seed(options.seed, FULLEST)
     torch.manual_seed(seed)
-    supernet = imported(masked_source(network, context.method.about), class_name(network.fullest.network.name, ()))
-    supernet.to(context.device)
+    assert context.job.supernet is not None
+    supernet = context.job.supernet().to(context.device)
     penalty = CostPenalty(network, supernet, options)
     data, folder = training_data(context), context.out / FULLEST
     trained = train(
@@ -67,6 +66,18 @@ def search(context: Context) -> Outcome:
     for record in read_metrics(folder / METRICS):
         append_metrics(context.out / METRICS, record)
     return _outcome(context, network, supernet, penalty, trained)
+
+
+def _require_plain(context: Context) -> None:
+    """Refuse what `nasc train` has not."""
+    if context.ranks.world > 1:
+        raise NascError(f"the method `{context.method.name}` runs in one process", help="start it without torchrun")
+    settings = context.settings
+    if settings.checkpoint_activations or settings.channels_last != "auto" or settings.accumulate > 1:
+        raise NascError(
+            f"the method `{context.method.name}` trains as `nasc train` does",
+            help="leave --checkpoint-activations, --channels-last and --accumulate out",
+        )
 
 
 def _require_run(context: Context) -> None:
@@ -87,7 +98,7 @@ def _require_run(context: Context) -> None:
 class _Scales:
     """Where a decision's channels have scales: in which batch norm, from which channel on."""
 
-    norm: nn.Module
+    norm: _BatchNorm
     start: int
 
 
@@ -110,7 +121,7 @@ class CostPenalty:
         if epoch != self.epoch:
             self.epoch, self.rates = epoch, self._rates()
         parts = [rate * self.scale(name).sum() for name, rate in self.rates.items()]
-        return self.options.lambda_[0] * torch.stack(parts).sum() if parts else torch.zeros(())
+        return self.options.alpha[0] * torch.stack(parts).sum() if parts else torch.zeros(())
 
     def scale(self, name: str) -> Tensor:
         """The scale of each channel of a decision: the largest of those in its batch norms, as a magnitude."""
@@ -145,7 +156,7 @@ def _scales(network: MaskedNetwork, supernet: nn.Module) -> dict[str, list[_Scal
     for module in masking_modules(supernet).values():
         start = 0
         for segment in network.masks[module.key]:
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and isinstance(segment, Masked):
+            if isinstance(module, _BatchNorm) and isinstance(segment, Masked):
                 found.setdefault(segment.name, []).append(_Scales(module, start))
             start += segment.size
     return found
@@ -197,10 +208,10 @@ def _outcome(
         member=member,
         cost=cost,
         unit=UNITS[options.cost],
-        loss=total_loss(scores.loss, cost, options.alpha[0], options.beta),
+        loss=scores.loss,
         cross_entropy=scores.loss,
         epochs=trained.epochs,
         seconds=trained.seconds,
-        details={"alpha": options.alpha[0], "lambda": options.lambda_[0], "widths": dict(kept.widths)},
+        details={"lambda": options.alpha[0], "widths": dict(kept.widths)},
         state=lambda network: {name: tensor.cpu() for name, tensor in module.state_dict().items()},
     )
