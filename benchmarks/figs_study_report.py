@@ -159,8 +159,8 @@ def random_networks(runs: Sequence[Run]) -> str:
     beating = [any(r.params <= f.params and r.accuracy > f.accuracy for r in drawn if f.seed == r.seed) for f in found]
     return (
         f"{len(drawn)} random networks; standard deviation about their line: {statistics.stdev(rest):.2f}. "
-        f"A FiGS network of the same seed that is no larger is more accurate: {sum(beaten)} of {len(drawn)} random ones; "
-        f"the reverse: {sum(beating)} of {len(found)} of FiGS."
+        f"Than {sum(beaten)} of these, a FiGS network of the same seed is more accurate and no larger; "
+        f"than {sum(beating)} of {len(found)} FiGS networks, a random one is."
     )
 
 

@@ -124,7 +124,7 @@ class _Flattener:
         built: list[ConcreteLayer] = []
         for layer in layers:
             graph = concrete_graph(layer)
-            if graph.output == INPUT:
+            if graph.output == INPUT or not graph.output:  # passed on as it is; or nothing, which nothing reads
                 continue
             if graph.output in graph.inputs:
                 raise NotLoweredError(layer.address, "a layer that only passes on another stage has no code yet")

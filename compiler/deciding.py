@@ -64,7 +64,7 @@ class Deciding:
             if answer is not None:
                 return answer
             difference = substitute(difference, self._single_values(difference))
-            decided = self._split_for(difference, lambda v: test(v, 0), span)
+            decided = self._split_for(difference, operator, span)
             if decided is not None:
                 return decided
         raise Mistake("E0330", "this condition cannot be decided for every member", span)
@@ -78,8 +78,8 @@ class Deciding:
         domains = {v: self.path.domain(v) for v in variables(size)}
         return {v: d.first for v, d in domains.items() if d.size == 1}
 
-    def _split_for(self, size: Size, test: Callable[[Rational], bool], span: Span) -> bool | None:
-        """Split one decision of a size so that a test on the size comes nearer to being decided.
+    def _split_for(self, size: Size, operator: str, span: Span) -> bool | None:
+        """Split one decision of a size so that its comparison with 0 comes nearer to being decided.
 
         Gives the answer where it turns out to be the same for all values of the only decision left.
         """
@@ -87,7 +87,7 @@ class Deciding:
         try:
             if len(open_) == 1:
                 ((address, domain),) = open_.items()
-                kept, rest = domain.split(lambda v: test(evaluate(size, {address: v})))
+                kept, rest = _halves(size, operator, address, domain)
                 if kept is not None and rest is not None:
                     self.path.split(address, [kept, rest])
                     return self.path.domain(address) is kept
@@ -144,6 +144,13 @@ class Deciding:
 @lru_cache(maxsize=256)  # every path of a layer asks again
 def _singles(domain: Domain) -> tuple[Domain, ...]:
     return tuple(Domain.of([value]) for value in domain)
+
+
+@lru_cache(maxsize=4096)
+def _halves(size: Size, operator: str, name: str, domain: Domain) -> tuple[Domain | None, Domain | None]:
+    """The values of a decision for which a comparison of a size with 0 holds, and the others."""
+    test = COMPARE[operator]
+    return domain.split(lambda value: test(evaluate(size, {name: value}), 0))
 
 
 @lru_cache(maxsize=4096)

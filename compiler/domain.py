@@ -82,9 +82,10 @@ class Domain(BaseModel):
         """The values for which `keep` holds, and the others. Raises `OverflowError` where there are too many to ask."""
         if self.size > ENUMERABLE:
             raise OverflowError
-        values = list(self)
-        kept = [v for v in values if keep(v)]
-        rest = [v for v in values if not keep(v)]
+        kept: list[Rational] = []
+        rest: list[Rational] = []
+        for value in self:
+            (kept if keep(value) else rest).append(value)
         return (Domain.of(kept) if kept else None), (Domain.of(rest) if rest else None)
 
     def intersect(self, other: Domain) -> Domain | None:

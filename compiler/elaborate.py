@@ -24,6 +24,8 @@ from nasc.dsl.diagnostics import Diagnostics, Span, did_you_mean
 from nasc.dsl.walk import mentions
 
 MAX_STATES = 4096
+MAX_SITUATIONS = 10_000
+"""States of all layers together: each is elaborated, some more than once."""
 
 FOLLOWING = frozenset(
     {"E0317", "E0318", "E0319", "E0320", "E0321", "E0324", "E0325", "E0326", "E0327", "E0328"}
@@ -58,6 +60,7 @@ class Elaborator:
 
     def __post_init__(self) -> None:
         self.layers = LayerBuilder(self.world, self.header, self.needed, self.known)
+        self.situations = 0
 
     def run(self) -> Trellis:
         """The trellis of the space. Raises `Mistake`."""
@@ -127,6 +130,9 @@ class Elaborator:
         for text in layer_texts(stage, self.header, int(depth.last), blank):
             slot = Slot(text.address, stage.name, text.index, skippable=False)
             trellis.slots.append(slot)
+            self.situations += len(states)
+            if self.situations > MAX_SITUATIONS:
+                raise Mistake("E0317", f"more than {MAX_SITUATIONS:,} different situations arise here", stage.name_span)
             for state in _ordered(states):
                 slot.edges[state] = self._edges(slot, text, state, depth)
             states = {e.target for edges in slot.edges.values() for e in edges}

@@ -63,6 +63,8 @@ class LayerBuilder:
     needed: Mapping[str, set[str]]
     known: Knowledge
     memo: dict[tuple[object, ...], Remembered] = field(default_factory=dict)
+    paths: int = 0
+    """How many have been built so far."""
 
     def layer(self, text: LayerText, state: State) -> Built:
         """A layer of a stage. Raises `Mistake`, and `NeedCells` where a shared decision must be split first."""
@@ -114,6 +116,10 @@ class LayerBuilder:
             raise Mistake("E0317", "this layer has more than 2048 alternatives", span, "narrow its sets") from None
         except Mistake as mistake:
             raise placed(mistake, span, self.world.blocks) from None
+        self.paths += len(found)
+        if self.paths > MAX_PATHS:
+            what = f"up to here the layers have more than {MAX_PATHS:,} different alternatives"
+            raise Mistake("E0317", what, span, "narrow a width that others are ratios of, or its step; narrow sets")
         asked = {a for path, _ in found for a in path.reads}
         known = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
         self.memo.setdefault(key, []).append((known, built))

@@ -23,6 +23,7 @@ from nasc.runtime.report_network import network_svg
 from nasc.runtime.report_page import page, picture, read_json, said, svg_of, table
 from nasc.runtime.report_search import plot_candidates, plot_masks, plot_metrics, plot_remaining
 from nasc.runtime.report_sweep import PAGE, sweep_sections
+from nasc.runtime.report_widths import plot_widths
 from nasc.runtime.search_log import layers_of, read_epochs
 from nasc.runtime.sweep_table import SWEEP
 
@@ -64,6 +65,7 @@ def _run_sections(run: Path) -> list[str]:
         *_progress(records),
         *_candidate_names(result.get("names")),
         *_search(records, choices),
+        *_widths(records, result.get("widest")),
         *latencies_section(run),
     ]
 
@@ -148,6 +150,13 @@ def _candidate_names(names: Any) -> list[str]:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _widths(records: list[Record], widest: Any) -> list[str]:
+    """What a search with masks expects of its widths."""
+    figure = plot_widths(records, widest if isinstance(widest, dict) else {})
+    caption = "widths that are expected to stay: each decision's channels, their probabilities summed"
+    return ["<h2>Channels going</h2>", picture(svg_of(figure), caption)] if figure is not None else []
 
 
 def _search(records: list[Record], choices: Mapping[str, Any]) -> list[str]:

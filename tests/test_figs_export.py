@@ -1,4 +1,4 @@
-"""What is kept: the written network computes what the SuperNet does with its masks fixed, whatever the probabilities."""
+"""What is kept: whatever the probabilities, the written network computes what the SuperNet does with fixed masks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.spaces import SPACES, in_space, module_of, space_of
 LIKE_GPUNET1 = {"gpunet1_product", "gpunet1_table1"}
 SEARCHED = [path.stem for path in SPACES if path.stem not in {*REFUSED, *LIKE_GPUNET1, "detection"}]
 """The spaces that can be searched (`detection` has no labels), one of the three readings of GPUNet-1."""
-SMALL = {"digits", "fashion", "fbnet_paper", "figs_fbnet", "figs_resnet50"}
+SMALL = {"digits", "fashion", "fbnet_paper"}
 SIDE = 32
 
 
@@ -48,12 +48,20 @@ def images(given: Relaxed) -> Tensor:
 
 
 def compare(given: Relaxed, supernet: nn.Module, kept: Kept) -> str:
-    """The outputs of both, to rounding; the written text."""
+    """The outputs of both, to rounding; the written text.
+
+    Statistics are first made those of the images, else nothing of them would reach the outputs of a deep network.
+    """
+    x = images(given)
+    fixed(given, supernet, kept).train()
+    for module in supernet.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
     text = written(given, kept)
-    model, x = model_with(given, supernet, kept, text), images(given)
     with torch.no_grad():
-        one, other = fixed(given, supernet, kept)(x), model(x)
-    assert (one[0] - one[1]).abs().max() > 1e-6 * one.abs().max(), "the outputs do not depend on the images"
+        supernet(x)
+        one, other = supernet.eval()(x), model_with(given, supernet, kept, text)(x)
+    assert (one[0] - one[1]).abs().max() > 1e-3 * one.abs().max(), "the outputs do not depend on the images"
     torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * float(one.abs().max()))
     return text
 
@@ -63,10 +71,10 @@ def compare(given: Relaxed, supernet: nn.Module, kept: Kept) -> str:
 
 @pytest.mark.parametrize("name", SEARCHED)
 def test_the_written_network_computes_what_the_supernet_does(name: str) -> None:
-    """Some widths, many operators gone, and one network of all that there is; the text is a network as nasc writes it."""
+    """With all operators, with some, and with as few as can be; the text is a network as nasc writes it."""
     given = shipped(name)
     supernet = supernet_of(given)
-    for gone in (0.0, 0.5, 1.0) if name in SMALL else (0.5,):
+    for gone in (0.0, 0.5, 1.0) if name in SMALL else (0.4,):
         kept = keep(given.masks, probabilities(given.masks, 1, gone))
         text = compare(given, supernet, kept)
         assert format_text(text) == text
@@ -75,7 +83,7 @@ def test_the_written_network_computes_what_the_supernet_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_probabilities(name: str, seed: int) -> None:
     given = shipped(name)
     for gone in (0.0, 0.3, 0.8):

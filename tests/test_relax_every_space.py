@@ -1,4 +1,4 @@
-"""Both methods over a SuperNet on every shipped space: a training step, or a diagnostic at the place of a choice."""
+"""Every method over a SuperNet on every shipped space: a step of training, or a diagnostic at the place of a choice."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from nasc.compiler.compile import compile_file
+from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
+from nasc.compiler.masks import masked
 from nasc.dsl.diagnostics import DiagnosticError
-from nasc.runtime.supernet import StochasticLayer, stochastic_layers
-from tests.spaces import SPACES
+from nasc.runtime.masks import MaskBank, with_masks
+from nasc.runtime.supernet import StochasticLayer, seed_noise, stochastic_layers
+from tests.spaces import SPACES, space_of
 
 METHODS = ("prunet", "fbnet")
+MASKED = ("morphnet", "figs")
 
 SETTINGS = {
     "vit.nas": ("dim=192", "size=32", "body.x=8"),
@@ -32,7 +36,7 @@ def choices_of(name: str) -> list[tuple[str, ...]]:
     return [(), *([SETTINGS[name]] if SETTINGS.get(name) else [])]
 
 
-CASES = [(path, sets, method) for path in SPACES for sets in choices_of(path.name) for method in METHODS]
+CASES = [(path, sets, method) for path in SPACES for sets in choices_of(path.name) for method in (*METHODS, *MASKED)]
 
 
 @pytest.mark.parametrize(("path", "sets", "method"), CASES, ids=lambda value: getattr(value, "name", str(value)))
@@ -50,6 +54,9 @@ def test_a_step_or_a_place(path: Path, sets: tuple[str, ...], method: str, tmp_p
     assert (path.name, method) in RELAXED or sets
     network = Network.model_validate_json((tmp_path / "out" / "space.json").read_bytes())
     supernet = supernet_of(tmp_path / "out")
+    if method in MASKED:
+        step_with_masks(supernet, network, path)
+        return
     before = [p.detach().clone() for p in architecture(supernet)]
     step(supernet, network)
     assert any(not torch.equal(a, b) for a, b in zip(before, architecture(supernet), strict=True))
@@ -59,15 +66,20 @@ RELAXED = {
     (name, method)
     for name, methods in {
         "convnext.nas": ("prunet",),
-        "digits.nas": METHODS,
-        "efficientnet_v2.nas": ("prunet",),
-        "fashion.nas": ("prunet",),
-        "fbnet.nas": METHODS,
-        "fbnet_paper.nas": METHODS,
-        "gpunet1.nas": ("prunet",),
-        "gpunet1_product.nas": ("prunet",),
-        "gpunet1_table1.nas": ("prunet",),
-        "prunet_table5.nas": METHODS,
+        "digits.nas": (*METHODS, *MASKED),
+        "efficientnet_v2.nas": ("prunet", *MASKED),
+        "fashion.nas": ("prunet", *MASKED),
+        "fbnet.nas": (*METHODS, *MASKED),
+        "fbnet_paper.nas": (*METHODS, *MASKED),
+        "figs_fbnet.nas": MASKED,
+        "figs_oneshot.nas": MASKED,
+        "figs_oneshot_add.nas": MASKED,
+        "figs_resnet152.nas": MASKED,
+        "figs_resnet50.nas": MASKED,
+        "gpunet1.nas": ("prunet", *MASKED),
+        "gpunet1_product.nas": ("prunet", *MASKED),
+        "gpunet1_table1.nas": ("prunet", *MASKED),
+        "prunet_table5.nas": (*METHODS, *MASKED),
         "regnet.nas": ("prunet",),
         "tiny_gpt.nas": METHODS,
         "tiny_vit.nas": METHODS,
@@ -80,11 +92,20 @@ def supernet_of(folder: Path) -> nn.Module:
     torch.manual_seed(0)
     module = ModuleType("supernet")
     exec(compile((folder / "supernet.py").read_text(), "supernet.py", "exec"), module.__dict__)
-    (made,) = [
-        c for c in vars(module).values() if isinstance(c, type) and (c.__doc__ or "").startswith("Every network of")
-    ]
+    first = ("Every network of", "The fullest network of")
+    (made,) = [c for c in vars(module).values() if isinstance(c, type) and (c.__doc__ or "").startswith(first)]
     made_of: nn.Module = made()
     return made_of
+
+
+def step_with_masks(supernet: nn.Module, network: Network, path: Path) -> None:
+    """A step of weights and logits; masks that are drawn nearly all 0 or 1 have little gradient, so tau is large."""
+    bank = MaskBank(masked(fullest(space_of(path))), tau=1.0)
+    with_masks(supernet, bank)
+    before = bank.logits.detach().clone()
+    seed_noise(1)
+    step(supernet, network)
+    assert not torch.equal(before, bank.logits)
 
 
 def architecture(supernet: nn.Module) -> list[nn.Parameter]:

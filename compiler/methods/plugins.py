@@ -33,6 +33,7 @@ from nasc.compiler.methods.relax import (
     most_candidates,
     relax,
     relax_to_mixture,
+    require_labels,
     require_threshold,
 )
 from nasc.compiler.methods.search_options import SearchOptions
@@ -112,7 +113,9 @@ def _fullest_source(space: Space, options: Any, about: str) -> str:
 
 
 def _fullest(space: Space, options: Any) -> Fullest:
-    return fullest(space, options.merges if isinstance(options, FigsOptions) else True)
+    found = fullest(space, options.merges if isinstance(options, FigsOptions) else True)
+    require_labels(found.network)
+    return found
 
 
 _METHODS = (

@@ -66,10 +66,7 @@ def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
     Layers that are built from the very same variants share their candidates, which are made once.
     Raises `Refused` for a choice that cannot be relaxed, `NotLoweredError` for what has no code.
     """
-    kind, _ = network.output
-    if kind not in ("classes", "tokens"):
-        why = f"a search trains with labels, for `output classes N` or `output tokens N`, not `output {kind}`"
-        raise Refused("output", why, "compile one member: `nasc sample` draws some")
+    require_labels(network)
     for decision in network.shared:
         if decision.domain.size > 1:
             raise Refused(
@@ -90,6 +87,14 @@ def relax(network: Network, masked: bool = True) -> tuple[RelaxedLayer, ...]:
             help = "write fewer layers or alternatives, or search with --method random"
             raise Refused(layer.address, f"with it there would be more than {MOST_BLOCKS:,} blocks", help)
     return tuple(relaxed)
+
+
+def require_labels(network: Network) -> None:
+    """Raise `Refused` for a network that cannot be trained with labels."""
+    kind, _ = network.output
+    if kind not in ("classes", "tokens"):
+        why = f"a search trains with labels, for `output classes N` or `output tokens N`, not `output {kind}`"
+        raise Refused("output", why, "compile one member: `nasc sample` draws some")
 
 
 def relax_to_mixture(network: Network) -> tuple[RelaxedLayer, ...]:

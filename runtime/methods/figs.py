@@ -194,6 +194,11 @@ def _outcome(context: Context, run: SearchRun, figs: Figs) -> Outcome:
         done,
         member=member_of(figs.masks, kept),
         cost=figs.chosen_cost(),
-        details={**done.details, "widths": dict(kept.widths), "operators": figs.candidates_left()},
+        details={
+            **done.details,
+            "operators": figs.candidates_left(),
+            "widths": dict(kept.widths),
+            "widest": {name: each.widths[-1] for name, each in figs.masks.opens.items()},
+        },
         state=state,
     )
