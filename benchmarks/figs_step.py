@@ -74,11 +74,11 @@ def steps(space: str, batch: int, size: int) -> dict[str, Step]:
     """The step without masks first: the other is compared with it."""
     torch.manual_seed(0)
     network = masked(fullest(space_of(open_file(SPACES / f"{space}.nas"))))
-    options = FigsOptions(batch=batch, cost="macs", weights={"kind": "adam", "rate": 1e-4})  # type: ignore[arg-type]
+    options = FigsOptions(batch=batch, cost="macs", weights={"kind": "adam", "rate": 1e-4})
     supernet = imported(masked_source(network, "FiGS"), class_name(network.fullest.network.name, ()))
     plain = without_masks(network, supernet.state_dict())
     names, most = list(network.opens), [each.widths[-1] for each in network.opens.values()]
-    figs = Figs(supernet, network, ExpectedCost(names, most, cost_formulas(network, options.cost)), options)
+    figs = Figs(supernet, network, ExpectedCost(names, most, cost_formulas(network, "macs")), options)
     figs.begin()
     figs.start_epoch(0)
     images = torch.randn(batch, int(str(network.fullest.network.input.channels)), size, size)

@@ -18,6 +18,9 @@ from nasc.compiler.world import World, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
 
+MOST_PATHS = 1_500
+"""Alternatives of all layers together that are built one by one, ranges counting once: about a second's work."""
+
 
 @dataclass(frozen=True, eq=False)
 class Built:
@@ -117,8 +120,8 @@ class LayerBuilder:
         except Mistake as mistake:
             raise placed(mistake, span, self.world.blocks) from None
         self.paths += len(found)
-        if self.paths > MAX_PATHS:
-            what = f"up to here the layers have more than {MAX_PATHS:,} different alternatives"
+        if self.paths > MOST_PATHS:
+            what = f"up to here the layers have more than {MOST_PATHS:,} different alternatives"
             raise Mistake("E0317", what, span, "narrow a width that others are ratios of, or its step; narrow sets")
         asked = {a for path, _ in found for a in path.reads}
         known = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}

@@ -179,18 +179,24 @@ class _Channels:
 
     def _passed(self, node: Node, known: Mapping[str, tuple[int, ...] | None]) -> tuple[int, ...] | None:
         """A join of one operand is that operand; anything else that is not there has no channels."""
-        there = [known[name] for name in node.inputs if known[name] is not None]
-        return there[0] if node.op in ("add", "concat", "mul") and len(there) == 1 else None
+        there = [found for name in node.inputs if (found := known[name]) is not None]
+        if len(there) != 1 or node.op not in ("add", "concat", "mul"):
+            return None
+        return self._beside(node, known) if node.op == "concat" else there[0]
+
+    def _beside(self, node: Node, known: Mapping[str, tuple[int, ...] | None]) -> tuple[int, ...]:
+        """The channels of a concatenation, which lie where they do in the SuperNet's."""
+        beside: list[int] = []
+        offset = 0
+        for name in node.inputs:
+            beside += [offset + i for i in known[name] or ()]
+            offset += self.sizes[name]
+        return tuple(beside)
 
     def _channels(self, node: Node, known: Mapping[str, tuple[int, ...] | None]) -> tuple[int, ...]:
         segments = self.layer.segments[node.name]
         if node.op == "concat":
-            beside: list[int] = []
-            offset = 0
-            for name in node.inputs:
-                beside += [offset + i for i in known[name] or ()]
-                offset += self.sizes[name]
-            return tuple(beside)
+            return self._beside(node, known)
         if PRIMITIVES[node.op].channelwise or self._is_depthwise(node):
             inside = next(found for name in node.inputs if (found := known[name]) is not None)
             return inside[: self.kept.widths[segments[0].name]] if isinstance(segments[0], Taken) else inside

@@ -94,7 +94,8 @@ class MaskedLayer:
 
 @dataclass(frozen=True)
 class MaskedNetwork:
-    """All layers with their masks. `masks` has the segments of each mask by what generated code calls it."""
+    """All layers with their masks. `masks` has the segments of each mask by what generated code calls it; a presence is
+    one channel for all of its operator's."""
 
     fullest: Fullest
     layers: tuple[MaskedLayer, ...]
@@ -116,13 +117,16 @@ def masked(fullest: Fullest) -> MaskedNetwork:
         layers.append(made)
         known["in"] = known[stage] = made.segments[made.graph.output]
     masks = {
-        str(n.attributes[MASK]): made.segments[n.name]
-        for made in layers
-        for n in made.graph.nodes
-        if MASK in n.attributes
+        str(n.attributes[MASK]): _applied(n, made) for made in layers for n in made.graph.nodes if MASK in n.attributes
     }
     _require_used(fullest, layers)
     return MaskedNetwork(fullest, tuple(layers), opens, masks)
+
+
+def _applied(node: Node, layer: MaskedLayer) -> Segments:
+    """What a node masks by: the channels of its tensor, or a presence, which is one for all of them."""
+    presence = node.attributes.get(PRESENCE)
+    return layer.segments[node.name] if presence is None else (Masked(str(presence), 1),)
 
 
 def _require_used(fullest: Fullest, layers: Sequence[MaskedLayer]) -> None:

@@ -181,8 +181,11 @@ class MaskedBatchNorm1d(_MaskedBatchNorm, nn.BatchNorm1d):
 
 def with_masks(supernet: nn.Module, bank: MaskBank) -> None:
     """Let a SuperNet's modules take their masks from a bank, which becomes its submodule `masks` and draws anew before
-    each of its forward passes."""
-    for module in masking_modules(supernet).values():
+    each of its forward passes. Raises `KeyError` where it has no such mask, or one of another size."""
+    for path, module in masking_modules(supernet).items():
+        size = module.channels if isinstance(module, ChannelMask) else module.num_features
+        if module.key and sum(segment.size for segment in bank.masks[module.key]) not in (1, size):  # 1: a presence
+            raise KeyError(f"{path}: {module.key}")
         module._bank = [bank]
     supernet.masks = bank
     supernet.register_forward_pre_hook(lambda module, inputs: bank.draw())

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from nasc.compiler.contains import contains
 from nasc.compiler.count import count_members
 from nasc.compiler.masked_member import Kept, gathered, keep, kept_channels
+from nasc.compiler.masks import Taken
 from nasc.compiler.network import network_of
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.format import format_text
+from nasc.runtime.masks import MaskBank, masking_modules, with_masks
 from nasc.runtime.masks_state import gathered_state
 from tests.masked import (
     REFUSED,
@@ -229,3 +231,66 @@ def test_a_supernet_without_a_tensor_is_noticed() -> None:
     names = gathered(given.masks, kept, network_of(space_of(written(given, kept))))
     with pytest.raises(NascError, match="has no tensor"):
         gathered_state(nn.Linear(2, 2), names)
+
+
+# ------------------------------------------------------------------------------------------------ what is drawn
+
+
+MIXED = """nas 1
+block mix(full, read = 1 .. full,
+          ops = any of {
+            take                                    -> 1 .. full
+            sep_pair   { kernel 3  mid 1 .. full }  -> 1 .. full
+            max_pool   { kernel 3 } | take          -> 1 .. full
+          } by concat,
+          more = any of { identity  avg_pool { kernel 3 }  depthwise { kernel 3 } } by add) -> filters {
+  in | conv2d(1) -> read | bn | ops | conv2d(1) -> filters | bn | more
+}
+space mixed {
+  input  image 3 x 8 x 8
+  output classes 4
+
+  stage stem  conv { kernel 3 }                                        -> 4 .. 12 step 4
+  stage a     mix  { full 9 }                                          -> 4 .. 10
+  stage b     irb  { kernel 3  hidden 2 .. 16  se 1  shortcut identity }  -> 12
+  stage c     one of { conv { kernel 3 }  conv { kernel 1 } }          -> 12
+  head        global_pool | linear
+}
+"""
+
+
+@pytest.mark.parametrize("source", [MIXED, "digits", "fashion", "fbnet", "figs_fbnet", "figs_resnet50"])
+@pytest.mark.parametrize("seed", range(2))
+def test_masks_that_are_drawn_as_kept_compute_the_written_network(source: str, seed: int) -> None:
+    """Probabilities of 0 and 1, with every operator there: what the bank draws is what is cut out."""
+    given = relaxed(source) if "\n" in source else shipped(source)
+    draw = random.Random(seed)
+    every = (s for segments in given.masks.masks.values() for s in segments)
+    taking = {s.name for s in every if isinstance(s, Taken)}
+    bank = MaskBank(given.masks).double()
+    for name, each in given.masks.opens.items():
+        stay = [40.0] * draw.choice([w for w in each.widths if w])
+        logits = stay + [-40.0] * (each.widths[-1] - len(stay))
+        if name not in taking:  # which take the first so many, in the order of the others' probabilities
+            draw.shuffle(logits)
+        bank.logits.data[bank.places[name]] = torch.tensor(logits, dtype=torch.float64)
+    supernet, x = supernet_of(given, seed), images(given)
+    kept = keep(given.masks, bank.by_name())
+    text = compare(given, supernet, kept)
+    for module in masking_modules(supernet).values():
+        module.fixed = None
+    with_masks(supernet, bank)
+    with torch.no_grad():
+        one, other = supernet.eval()(x), model_with(given, supernet, kept, text)(x)
+    torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * float(one.abs().max()))
+    if source == MIXED:
+        assert len(taking) == 2 and any(each.presence for each in given.masks.opens.values())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mixed_operators_that_go(seed: int) -> None:
+    """Takes, pools and convolutions joined by concatenation and by addition, with any of them gone."""
+    given = relaxed(MIXED)
+    for gone in (0.0, 0.3, 0.6):
+        text = compare(given, supernet_of(given, seed), keep(given.masks, probabilities(given.masks, seed, gone)))
+        assert format_text(text) == text and count_members(space_of(text)) == 1

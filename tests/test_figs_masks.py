@@ -278,13 +278,34 @@ def test_masks_are_drawn_once_a_forward_pass() -> None:
     assert sum("logits" in key for key in supernet.state_dict()) == 1
 
 
-def test_a_supernet_of_another_space_is_noticed() -> None:
-    """A mask that no bank has, of a SuperNet compiled of another file."""
-    other = relaxed(in_space("stage t irb { kernel 3  hidden 8 .. 64 step 8 } -> 4\n head global_pool | linear"))
-    supernet = supernet_of(other)
-    with_masks(supernet, MaskBank(relaxed(SIMPLE).masks).double())
+@pytest.mark.parametrize("stage", ["t irb { kernel 3  hidden 8 .. 64 step 8 } -> 4", "s conv { kernel 1 } -> 1 .. 9"])
+def test_a_supernet_of_another_space_is_noticed(stage: str) -> None:
+    """A mask that the bank has not, and one of another size."""
+    supernet = supernet_of(relaxed(in_space(f"stage {stage}\n head global_pool | linear")))
     with pytest.raises(KeyError):
-        supernet(torch.randn(1, 4, 8, 8, dtype=torch.float64))
+        with_masks(supernet, MaskBank(relaxed(SIMPLE).masks))
+
+
+def test_a_presence_masks_its_operator_as_a_whole() -> None:
+    """One number for all channels, drawn anew each time; both the loss and the cost move its logit."""
+    given = relaxed(
+        in_space("stage s one of { conv { kernel 3 }  conv { kernel 1 } } -> 4\n head global_pool | linear")
+    )
+    supernet, bank = supernet_of(given), MaskBank(given.masks, 0.0, tau=0.5).double()
+    with_masks(supernet, bank)
+    images = torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seed_noise(1)
+    supernet.train()(images).square().sum().backward()
+    assert bank.logits.grad is not None and (bank.logits.grad != 0).all()
+    first, second = (bank[name].item() for name in bank.places)
+    assert 0 < first < 1 and 0 < second < 1 and first != second
+    with torch.no_grad():
+        bank.logits.copy_(torch.tensor([3.0, -3.0]))
+        supernet.eval()
+        alone = supernet(images)
+        bank.logits.copy_(torch.tensor([-3.0, -3.0]))
+        assert (supernet(images)[0] == supernet(images)[1]).all()  # nothing of the images is left
+        assert (alone[0] != alone[1]).any()
 
 
 def test_fixed_masks_do_not_move() -> None:

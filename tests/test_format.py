@@ -496,7 +496,7 @@ def test_a_bad_result_is_never_returned(spoil: Any, monkeypatch: pytest.MonkeyPa
 def test_a_text_that_would_become_too_long_to_be_read_is_not_written() -> None:
     line = "  a 3\n"
     largest = f"search p {{\n{line * ((MAXIMUM_TOKENS - 4) // 2)}}}\n"
-    with pytest.raises(NascError, match="more than nasc reads: .* 15000 words"):
+    with pytest.raises(NascError, match="more than nasc reads"):
         format_text(largest)  # the header makes it two words longer
     assert format_text(largest.replace(line, "", 1))
 
