@@ -4,8 +4,8 @@
         --methods prunet,figs,fbnet,random,evolution,width_multiplier,morphnet --seeds 3 --points 2 --retrain 400 \
         --threads 1 --option 'figs.lambda={5e-6,1.5e-5}' --out compared/fashion
 
-The images are drawn once, by the seed below, and are not augmented: every method gets the same. Fashion-MNIST is that of
-the system's package `dataset-fashion-mnist`.
+The images are drawn once, by the seed below, and are not augmented: every method gets the same. Fashion-MNIST is
+that of the system's package `dataset-fashion-mnist`.
 """
 
 from __future__ import annotations

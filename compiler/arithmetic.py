@@ -128,16 +128,13 @@ class Arithmetic(Deciding, ABC):
         finite = [a for a in arguments if not isinstance(a, float)]
         if len(finite) < len(arguments) and (name == "max" or not finite):
             return math.inf
-        sign = 1 if name == "max" else -1
-        kept: list[Size] = []
-        for index, a in enumerate(finite):
-            low, high = self.bounds(a)
-            top = high if sign > 0 else -low
-            others = [b for j, b in enumerate(finite) if j != index and (b != a or j < index)]
-            floors = [self.bounds(b)[0] if sign > 0 else -self.bounds(b)[1] for b in others]
-            beaten = any(f > top or (f == top and b in kept) for f, b in zip(floors, others, strict=True))
-            if not beaten and a not in kept:
-                kept.append(a)
+        sizes = list(dict.fromkeys(finite))
+        spans = [self.bounds(a) if name == "max" else tuple(-x for x in reversed(self.bounds(a))) for a in sizes]
+        kept = [
+            a
+            for i, (a, (low, high)) in enumerate(zip(sizes, spans, strict=True))
+            if not any(least >= high and (j < i or most > low) for j, (least, most) in enumerate(spans) if j != i)
+        ]
         return kept[0] if len(kept) == 1 else function(name, *kept)
 
     def _divisible(self, value: Size, divisor: Size, span: Span) -> Size:

@@ -84,6 +84,7 @@ class _Matcher:
         self.domains = {d.address: d.domain for d in outer.shared}
         self.inner_domains = {d.address: d.domain for d in inner.shared}
         self.furthest = 0
+        self.cut = False  # has a variant not matched whose widths cannot be read off its shapes?
         self.alike: dict[int, dict[Hashable, list[Variant]]] = {}
 
     def run(self) -> Answer:
@@ -92,8 +93,10 @@ class _Matcher:
             return Answer(None, "too many ways to match the layers")
         if found:
             return Answer(True)
-        place = self.b[min(self.furthest, len(self.b) - 1)]
-        return Answer(False, f"`{place.layer.address}` has what no layer left for it can build")
+        address = self.b[min(self.furthest, len(self.b) - 1)].layer.address
+        if self.cut:
+            return Answer(None, f"`{address}` is compared with layers that cut one width to another")
+        return Answer(False, f"`{address}` has what no layer left for it can build")
 
     def _search(self) -> bool | None:
         """Can the inner network's layers be built by the outer one's? None where that takes too long to find out.
@@ -138,6 +141,7 @@ class _Matcher:
                 return None
             near = self._likeliest_first(outer, variant)
             bound = next((b for v in near if (b := self._variant(v, variant, bound)) is not None), None)
+            self.cut |= bound is None and any(_is_cut(v.graph) for v in outer.variants)
         return bound
 
     def _likeliest_first(self, outer: Layer, inner: Variant) -> Iterator[Variant]:
@@ -174,6 +178,12 @@ class _Matcher:
             if domain is not None and address not in binding and not _covers(domain, size, inner_domains):
                 return None
         return {k: v for k, v in local.items() if k.startswith("@")}
+
+
+def _is_cut(graph: Graph) -> bool:
+    """Does a channel count say the smaller or larger of two, which leaves open what it was made of?"""
+    sizes = attribute_sizes(tuple(node.output.channels for node in graph.nodes))
+    return any(f"{name}(" in str(size) for size in sizes for name in ("min", "max"))
 
 
 def _constants(graph: Graph) -> Hashable:
@@ -226,10 +236,9 @@ def _unify(x: Size, y: Size, binding: Binding, matcher: _Matcher) -> Binding | N
     factor = substitute(x, {name: 1})
     if not others and name not in binding and not isinstance(factor, Expr) and x == multiply(factor, variable(name)):
         return {**binding, name: divide(y, factor)}
-    known: dict[str, Size] = {n: s for n, s in binding.items() if n in x.names}
-    if set(known) != set(x.names):
-        return None
-    return binding if _substituted(x, known) == y else None
+    fresh = {n: variable(n) for n in x.names if n not in binding}  # not read off: perhaps the same on both sides
+    known: dict[str, Size] = {n: s for n, s in {**binding, **fresh}.items() if n in x.names}
+    return {**binding, **fresh} if _substituted(x, known) == y else None
 
 
 def _substituted(size: Size, values: Mapping[str, Size]) -> Size:

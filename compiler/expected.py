@@ -2,25 +2,31 @@
 
 A convolution's is its kernel times E[in] times E[out], each weight once (FiGS, 3.2; eq. 6 summed over all masks would
 count a weight for each mask that it hangs on). Where what is decided is decided (widths for expected widths), it is the
-exact cost of that network, as long as no operator is gone.
+exact cost of that network, as long as no operator is gone: `kept_cost` is exact always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from nasc.compiler.cost import Metric
+from nasc.compiler.cost import Metric, graph_cost
 from nasc.compiler.expr import Expr, Size, multiply
 from nasc.compiler.graph_tools import live_nodes
 from nasc.compiler.ir import Graph, Node
 from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.primitives import PRIMITIVES
-from nasc.compiler.specialise import PRESENCE
+from nasc.compiler.specialise import PRESENCE, specialise
 
 
 def cost_formulas(masked: MaskedNetwork, metric: Metric) -> tuple[Size, ...]:
     """The cost of each operator of the fullest network that has one, in the names of decisions."""
     return tuple(size for layer in masked.layers for size in _layer(layer.layer.graph, metric))
+
+
+def kept_cost(masked: MaskedNetwork, widths: Mapping[str, int], metric: Metric) -> int:
+    """The cost of the network with these widths, without what is gone, as `nasc cost` has it."""
+    graphs = (specialise(layer.layer.graph, widths) for layer in masked.layers)
+    return sum(graph_cost(graph, {}, metric) for graph in graphs)
 
 
 def _layer(graph: Graph, metric: Metric) -> Iterator[Size]:

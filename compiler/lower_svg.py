@@ -100,6 +100,10 @@ class _Drawing:
         if self.picture.output:
             self._arrow(tail, y + GAP, "")
             y = self._pill(y + GAP, f"output {self.picture.output}")
+        y += 6 if self.picture.results else 0
+        for line in self.picture.results:
+            y += LINE
+            self._say(MARGIN, y, line, "note")
         for before, group in zip(["", *self.placed], self.picture.groups, strict=False):
             self._side_edges(group, before)
         page = self.right + MARGIN + LANE * (max((lane for lane, _ in self.lanes.values()), default=-1) + 1)
@@ -229,7 +233,7 @@ def _wanted(box: Box) -> float:
 def _lines(box: Box, width: float) -> list[str]:
     """The lines of a box, the first of them beside the block's name."""
     taken = length(box.block, bold=True) + (length(_corner(box)) + 14 if _corner(box) else 0)
-    first, *others = list(_wrapped(box.phrases, width - 22, "  ", taken)) or [""]
+    first, *others = list(_wrapped(box.phrases, width - 22, "  " if box.block else " ", taken)) or [""]
     return [first, *others, *(line for row in box.rows for line in _wrapped(row.split("  "), width - 36, "  "))]
 
 

@@ -61,6 +61,8 @@ class Picture:
     groups: tuple[Group, ...]
     output: str
     notes: tuple[str, ...]
+    results: tuple[str, ...]
+    """What each stage that is an output gives, a line each."""
 
 
 def picture(space: Space) -> Picture:
@@ -85,6 +87,7 @@ def picture(space: Space) -> Picture:
         tuple(groups),
         _output(header.output),
         _notes(space),
+        tuple(_result(group, trellis, header.input) for group in groups if group.output),
     )
 
 
@@ -242,6 +245,16 @@ def _span(low: int, high: int) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- about the whole
+
+
+def _result(group: Group, trellis: Trellis, given: Tensor) -> str:
+    """An output: its shape, and how much smaller it is than the image that came in."""
+    slot = [slot for slot in trellis.slots if slot.stage == group.name and slot.index][-1]
+    heights = {tensor.height for tensor, _ in _outputs(slot) if not tensor.absent}
+    height = heights.pop() if len(heights) == 1 else None
+    strided = height is not None and given.height is not None and given.height % height == 0
+    stride = f", stride {given.height // height}" if strided and given.height and height else ""
+    return f"output {group.name}: {group.boxes[-1].output}{stride}"
 
 
 def _output(item: syntax.Output) -> str:

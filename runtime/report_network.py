@@ -134,7 +134,7 @@ def _legend(figure: Figure, colors: Mapping[str, str], layers: Sequence[LayerFac
     from matplotlib.patches import Patch
 
     handles = [Patch(facecolor=_shade(c, None), edgecolor="#222222", label=plain(b)[:28]) for b, c in colors.items()]
-    for size, label in ((5, "kernel 5"), (7, "kernel 7 or more")):
+    for size, label in ((5, "darker: kernel 5"), (7, "darkest: kernel 7 or more")):
         if any(_shade("#888888", layer.kernel) == _shade("#888888", (size, size)) for layer in layers):
             handles.append(Patch(facecolor=_shade("#888888", (size, size)), label=label))
     if any(layer.squeeze_excite for layer in layers):

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXES = ("member", "epoch", "step")
-NOT_PLOTTED = frozenset({"seconds", "epoch", "step", "seed", "rate", "threshold", "temperature"})
+NOT_PLOTTED = frozenset({"seconds", "epoch", "step", "seed", "rate", "threshold", "temperature", "alpha"})
 """Settings and clocks. The threshold stands in the picture of the candidates."""
 METRIC_COLUMNS, LAYER_COLUMNS, LEGEND_COLUMNS = 3, 4, 6
 MOST_LAYERS, MOST_METRICS = 120, 30
+LARGE = 10_000
+"""From here on an axis says 20 k, 1.5 M."""
 SCALE_ROWS = 8
 """As many as the scale beside the overview needs for its own labels."""
 STYLES = ("-", (0, (4, 1)), (0, (1, 1)), (0, (4, 1, 1, 1)))
@@ -39,6 +41,7 @@ Choices = Mapping[str, Any]
 def plot_metrics(records: Sequence[Record]) -> Figure | None:
     """Every number of the records against its epoch or step, one small panel each; None where there are none."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     names = list(dict.fromkeys(n for r in records for n, v in r.items() if is_number(v) and n not in NOT_PLOTTED))
     names = names[:MOST_METRICS]
@@ -57,6 +60,8 @@ def plot_metrics(records: Sequence[Record]) -> Figure | None:
         title = f"{expected}cost, {units[name]}" if units.get(name) else name.replace("_", " ")
         axes.set_title(plain(title), fontsize=10)
         axes.set_xlabel(axis, fontsize=9)
+        if max(abs(r[name]) for _, r in there) >= LARGE:
+            axes.yaxis.set_major_formatter(EngFormatter())
         _whole_ticks(axes)
         axes.grid(alpha=0.3)
     return figure

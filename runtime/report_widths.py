@@ -19,9 +19,11 @@ _ROW, _LABELLED = 0.17, 120
 def plot_widths(records: Sequence[Record], widest: Mapping[str, Any]) -> Figure | None:
     """Expected widths as parts of the widest: a row for each decision, a column for each epoch.
 
-    None where there are none. `widest` is that of a `result.json`, not checked; a decision it does not name counts from the largest expected.
+    None where there are none. `widest` is that of a `result.json`, not checked; a decision it does not name counts
+    from the largest expected.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     there = (record for record in records if isinstance(record.get("widths"), dict))
     logs = [(record["epoch"], record["widths"]) for record in there if is_number(record.get("epoch"))]
@@ -40,7 +42,7 @@ def plot_widths(records: Sequence[Record], widest: Mapping[str, Any]) -> Figure 
     )  # fmt: skip
     if len(names) <= _LABELLED:
         axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=7)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.set_xlabel("epoch", fontsize=9)
     axes.set_title("expected width, part of the widest", fontsize=10)
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)

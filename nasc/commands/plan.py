@@ -121,9 +121,9 @@ def make_plan(
     network = network_of(space_of(checked))
     chosen, options = method_options(checked, method)
     if chosen.relax is None or not isinstance(options, SupernetOptions):
-        raise NascError(
-            f"`{chosen.name}` searches without a SuperNet: there is nothing to plan", help="plan --method prunet"
-        )
+        what = "of masks, which plan does not know yet" if chosen.source is not None else ""
+        why = f"has a SuperNet {what}" if what else "searches without a SuperNet: there is nothing to plan"
+        raise NascError(f"`{chosen.name}` {why}", help="plan --method prunet")
     layers = relaxed(chosen.relax, network, space_of(checked))
     chosen.require(layers, options)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasc.compiler.expected import cost_formulas
+from nasc.compiler.expected import cost_formulas, kept_cost
 from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
 from nasc.compiler.lower_masked import masked_paths
@@ -81,7 +81,7 @@ class Figs(Searched):
     def __init__(self, supernet: nn.Module, masks: MaskedNetwork, cost: ExpectedCost, options: FigsOptions) -> None:
         """Uses the first lambda of `options`. Raises `NascError` where SuperNet and masks do not match."""
         super().__init__(supernet, options.alpha[0], UNITS[options.cost])
-        self.masks, self.price = masks, cost
+        self.masks, self.price, self.kind = masks, cost, options.cost
         self.bank = MaskBank(masks, options.logit, options.tau)
         self.bank.mode = "ones"
         self.multiplier: Multiplier | None = None
@@ -123,10 +123,12 @@ class Figs(Searched):
             return float(self.price(self.bank.expected()))
 
     def chosen_cost(self) -> float:
-        """The cost of the network that is kept, by the same formulas."""
-        return self._cost_of(self.kept())
+        """The cost of the network that is kept."""
+        kept = self.kept()
+        return self._cost_of(kept) if self.kind == "latency" else kept_cost(self.masks, kept.widths, self.kind)
 
     def _cost_of(self, kept: Kept) -> float:
+        """By the formulas of the expected cost: never below the cost."""
         widths = [float(kept.widths[name]) for name in self.masks.opens]
         with torch.no_grad():
             return float(self.price(torch.tensor(widths, dtype=torch.float64, device=self.bank.logits.device)))

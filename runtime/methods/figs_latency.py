@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from nasc.compiler.fullest import FullLayer, Operator
+from nasc.compiler.fullest import FullLayer, Open, Operator
 from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.methods.relax import RelaxedLayer, relax
 from nasc.compiler.network import network_of
@@ -46,19 +46,37 @@ def _lines(full: FullLayer, relaxed: RelaxedLayer | None, costs: Costs) -> Itera
     """The latency of each operator of a layer."""
     if relaxed is None or relaxed.fixed:
         return
+    prices = _prices(relaxed, costs)
     for operator in full.operators:
-        number = _number(operator, relaxed)
-        widths = costs.blocks[full.address, number]
         if len(operator.opens) != 1:
             raise NascError(f"`{full.address}` has operators of several widths, or of none", help=_HELP)
         (each,) = operator.opens
-        points = {1: widths[0]} if each.presence else {w: c for w, c in widths.items() if w}
+        points = {width: _price(prices, operator, each, width, full.address) for width in each.widths if width}
         yield line_of(each.name, points, 0 in each.widths)
 
 
-def _number(operator: Operator, relaxed: RelaxedLayer) -> int:
-    """The candidate that an operator is."""
+_Decisions = frozenset[tuple[str, str]]
+
+
+def _prices(relaxed: RelaxedLayer, costs: Costs) -> dict[_Decisions, float]:
+    """The latency of each way to decide a layer."""
+    found: dict[_Decisions, float] = {}
     for number, candidate in enumerate(relaxed.candidates):
-        if dict(relaxed.layer.variants[candidate.variant].chosen) == dict(operator.chosen):
-            return number
-    raise NascError(f"the table has no candidate of `{relaxed.address}` that is {dict(operator.chosen)}", help=_HELP)
+        chosen = relaxed.layer.variants[candidate.variant].chosen
+        for width, price in costs.blocks[relaxed.address, number].items():
+            own = {candidate.width: width} if candidate.width else {}
+            found[_decisions({**chosen, **candidate.values, **own})] = price
+    return found
+
+
+def _price(prices: Mapping[_Decisions, float], operator: Operator, each: Open, width: int, address: str) -> float:
+    decided = {} if each.presence else {each.address: each.texts.get(width, width)}
+    found = prices.get(_decisions({**operator.chosen, **decided}))
+    if found is None:
+        what = f"{dict(operator.chosen)} at {width}"
+        raise NascError(f"the table has no candidate of `{address}` that is {what}", help=_HELP)
+    return found
+
+
+def _decisions(values: Mapping[str, object]) -> _Decisions:
+    return frozenset((name, str(value)) for name, value in values.items())
