@@ -25,8 +25,20 @@ def cost_formulas(masked: MaskedNetwork, metric: Metric) -> tuple[Size, ...]:
 
 def kept_cost(masked: MaskedNetwork, widths: Mapping[str, int], metric: Metric) -> int:
     """The cost of the network with these widths, without what is gone, as `nasc cost` has it."""
-    graphs = (specialise(layer.layer.graph, widths) for layer in masked.layers)
-    return sum(graph_cost(graph, {}, metric) for graph in graphs)
+    network = masked.fullest.network
+    sources = {stage.name: stage.source for stage in network.stages}
+    outputs, total = {"in": network.input}, 0
+    for layer in masked.layers:
+        stage, _, number = layer.layer.address.rpartition(".")
+        source = sources.get(stage)
+        if number == "1" and source is not None:
+            outputs["in"] = outputs[source]
+        full = layer.layer.graph
+        inputs = {name: outputs[name] for name in full.inputs}  # of a concatenation before it, parts may be gone
+        graph = specialise(Graph.model_construct(inputs=inputs, nodes=full.nodes, output=full.output), widths)
+        total += graph_cost(graph, {}, metric)
+        outputs["in"] = outputs[stage] = graph.result
+    return total
 
 
 def _layer(graph: Graph, metric: Metric) -> Iterator[Size]:

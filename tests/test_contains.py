@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import pytest
 
 from nasc.compiler.contains import contains, diff
+from nasc.compiler.count import count_members
 from tests.spaces import ROOT, STATES, in_space, space_of
 
 STATE = {p.stem: p for p in STATES}
@@ -91,3 +93,23 @@ def test_a_space_contains_itself_and_does_not_differ_from_itself(path: Path) -> 
 def test_a_difference_names_the_layer() -> None:
     lines = diff(space_of(one(CASES[0][0])), space_of(one(CASES[0][1])))
     assert len(lines) == 1 and lines[0].startswith("~ a.1:")
+
+
+@pytest.mark.parametrize(("widths", "answer"), [("8 .. 32 step 8", True), ("4 .. 16 step 4", None)])
+def test_a_width_cut_to_another_is_no_reason_for_a_no(widths: str, answer: bool | None) -> None:
+    stage = f"stage a conv {{ kernel 3 }} -> 8\n stage b depthwise_separable {{ kernel 3  dw {widths}  dw_bypass inf }} -> 8"
+    space = space_of(one(stage))
+    assert contains(space, space).yes is True
+    assert contains(space, space_of(one(stage.replace(widths, "12")))).yes is answer
+
+
+def test_the_smaller_of_a_width_and_its_least_value_is_the_least() -> None:
+    blocks = "block b(w) { in | take -> min(w, 4) | conv2d(1) -> 4 }\n"
+    assert count_members(space_of(blocks + one("stage a b { w 4 .. 12 step 4 }").replace("nas 1", ""))) == 1
+
+
+def test_a_thousand_alternatives_are_contained_in_themselves_at_once() -> None:
+    space = space_of(one("stage a conv { kernel 1 .. 1024 } -> 8"))
+    started = time.process_time()
+    assert contains(space, space).yes is True
+    assert time.process_time() - started < 2

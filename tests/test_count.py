@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from nasc.compiler.cost import cost_of
@@ -137,3 +139,21 @@ def test_fbnet_at_equal_memory_has_the_members_that_prunet_counts() -> None:
 
     assert count(layers("no")) == 2**2 * 8**17 == 9007199254740992
     assert count(layers("yes")) == 3**2 * 9**17 == 150094635296999121
+
+
+@pytest.mark.parametrize("outputs", [("p",), ("q",), ("p", "q"), ("q", "r"), ("p", "q", "r")])
+def test_a_member_has_every_feature(outputs: tuple[str, ...]) -> None:
+    """Of all ways to fill in the widths, those in which each named stage has channels."""
+    form = (
+        "space s {{ input image 3 x 4 x 4  output features {}\n stage p conv {{ kernel {{1, 3}} }} -> {}\n"
+        " stage r conv from p {{ kernel 3 }} -> {}\n stage q conv from p {{ kernel {{1, 3}} }} -> {} }}"
+    )
+    names = ", ".join(outputs)
+    found = 0
+    for p, r, q in product((0, 8), (0, 2, 4), (0, 8, 16)):
+        there = {"p": bool(p), "r": bool(p and r), "q": bool(p and q)}
+        wanted = (2 if p else 1) * (2 if p and q else 1) if all(there[name] for name in outputs) else 0
+        assert count_members(elaborated(module_of(form.format(names, p, r, q)))) == wanted
+        found += wanted
+    space = elaborated(module_of(form.format(names, "{0, 8}", "{0, 2, 4}", "{0, 8, 16}")))
+    assert count_members(space) == found

@@ -34,7 +34,7 @@ from tests.spaces import SPACES, in_space, module_of, space_of
 LIKE_GPUNET1 = {"gpunet1_product", "gpunet1_table1"}
 SEARCHED = [path.stem for path in SPACES if path.stem not in {*REFUSED, *LIKE_GPUNET1, "detection"}]
 """The spaces that can be searched (`detection` has no labels), one of the three readings of GPUNet-1."""
-SMALL = {"digits", "fashion", "fbnet_paper"}
+SMALL = {"digits"}
 SIDE = 32
 
 
@@ -85,7 +85,7 @@ def test_the_written_network_computes_what_the_supernet_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_random_probabilities(name: str, seed: int) -> None:
     given = shipped(name)
     for gone in (0.0, 0.3, 0.8):
@@ -259,7 +259,7 @@ space mixed {
 """
 
 
-@pytest.mark.parametrize("source", [MIXED, "digits", "fashion", "fbnet", "figs_fbnet", "figs_resnet50"])
+@pytest.mark.parametrize("source", [MIXED, "digits", "fashion", "figs_fbnet", "figs_resnet50"])
 @pytest.mark.parametrize("seed", range(2))
 def test_masks_that_are_drawn_as_kept_compute_the_written_network(source: str, seed: int) -> None:
     """Probabilities of 0 and 1, with every operator there: what the bank draws is what is cut out."""
