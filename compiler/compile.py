@@ -5,11 +5,12 @@ The files are the same byte for byte for the same file and the same nasc, wherev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic_core import to_json
 
 from nasc.compiler.build_manifest import manifest_of, targets_of
 from nasc.compiler.count import count_members
@@ -197,4 +198,4 @@ def _place(checked: Checked, name: str) -> str:
 
 
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    return to_json(value, indent=1) + b"\n"

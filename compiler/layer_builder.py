@@ -18,7 +18,7 @@ from nasc.compiler.world import World, source_text
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
 
-MOST_PATHS = 1_500
+MOST_PATHS = 1_200
 """Alternatives of all layers together that are built one by one, ranges counting once: about a second's work."""
 
 

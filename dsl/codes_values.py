@@ -39,7 +39,7 @@ VALUES = {
     ),
     "E0317": CodeInfo(
         "too many alternatives to list",
-        "Sets in braces, and alternatives that differ in more than a width, are looked at one by one: up to 1500 for "
+        "Sets in braces, and alternatives that differ in more than a width, are looked at one by one: up to 1200 for "
         "all layers that differ, 65536 values for a set of widths. Ranges and intervals have no such limit.",
         "Write widths as a range, `64 .. 512 step 8`; narrow the sets.",
         space("stage s conv { kernel 3 } -> {1 .. 100000}"),

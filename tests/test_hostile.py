@@ -285,9 +285,8 @@ ABSURD = {
     ),
     "a set of 10^12 values": (net("stage s conv { kernel 3 } -> {1 .. 1e12}"), "E0317"),
     "1001 layers": (net("stage t conv x 1001 { kernel 3 } -> 8"), "E0347"),
-    "ratios of 1024 widths in 40 layers": (
-        net("stage t conv { kernel 3 } -> 1 .. 1024\nstage u irb x 40 { kernel 3  expand [1, 2] } -> 1 .. 1024",
-            top="granularity 1"),
+    "ratios of 1024 widths": (
+        net("stage t b x 40 { w [1, 2] } -> 8 .. 8192 step 8", "block b(ratio w) -> c { in | conv2d(1) -> w * in.channels | conv2d(1) -> c }", "granularity 8"),
         "E0317",
     ),
     "channels doubled 1000 times": (net("stage t b x 1000", blocks="block b { concat(in, in) }"), "E0344"),

@@ -21,7 +21,7 @@ from nasc.compiler.parts import divided, in_series, layer_address
 from nasc.compiler.reachable import Open, Reachable, reachable_text
 from nasc.compiler.sample import sample_members
 from nasc.dsl.diagnostics import DiagnosticError
-from tests.spaces import SPACES, elaborated, module_of, space_of
+from tests.spaces import SPACES, elaborated, in_space, module_of, space_of
 from tests.test_inherit import GPT, VIT
 
 
@@ -125,6 +125,14 @@ def test_what_is_left_is_counted_by_part(text: str) -> None:
         return total
 
     assert count_members(written) == prod(size(a, found) for a, found in left.items())
+
+
+def test_a_supernet_of_too_many_blocks_is_refused() -> None:
+    text = in_space(
+        " stage a conv { kernel 3 } -> 8\n stage b conv x 600 { kernel {1, 3} } -> 8\n head global_pool | linear"
+    )
+    with pytest.raises(Refused, match=r"`b.512` .* 1,024 blocks"):
+        relax(network_of(space_of(text)))
 
 
 def test_a_layer_that_may_be_dropped_is_not_divided() -> None:
