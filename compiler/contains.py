@@ -147,7 +147,7 @@ class _Matcher:
     def _likeliest_first(self, outer: Layer, inner: Variant) -> Iterator[Variant]:
         """A layer's variants, those with the same constants as a variant first: there may be a thousand of each."""
         if id(outer) not in self.alike:
-            self.alike[id(outer)] = alike = {}
+            alike = self.alike.setdefault(id(outer), {})
             for variant in outer.variants:
                 alike.setdefault(_constants(variant.graph), []).append(variant)
         likely = self.alike[id(outer)].get(_constants(inner.graph), [])

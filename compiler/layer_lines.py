@@ -128,54 +128,27 @@ class _Gathering:
 
 
 def _one_of(alternatives: Iterable[tuple[Callee, tuple[syntax.Property, ...]]], span: Span) -> syntax.Choice:
+    candidates = tuple(c for callee, properties in alternatives for c in _as_candidates(callee, properties, span))
+    return syntax.Choice(span=span, quantifier="one", candidates=candidates)
+
+
+def side_by_side(alternatives: Sequence[Alternative], residual: bool, span: Span) -> Alternative:
+    """Alternatives of a layer at once, added. With `residual`, those behind the first do not add the layer's input."""
     candidates: list[syntax.Candidate] = []
-    for callee, properties in alternatives:
-        if isinstance(callee, syntax.Choice) and callee.quantifier == "one":
-            candidates.extend(callee.candidates)
-            continue
-        operator = (
-            replace(callee, properties=properties, braced=True)
-            if isinstance(callee, syntax.Call) and properties
-            else callee
-        )
-        candidates.append(syntax.Candidate(span=span, steps=(syntax.Step(span=span, operator=operator),)))
-    return syntax.Choice(span=span, quantifier="one", candidates=tuple(candidates))
-
-
-def side_by_side(alternatives: Sequence[Alternative], blocks: Blocks, span: Span) -> Alternative:
-    """Alternatives of a layer at once, added. Those behind the first do not add the layer's input again."""
-    candidates = []
     for number, each in enumerate(alternatives):
-        own = _without_shortcut(each, blocks, span) if number else each.properties
+        own = {**each.properties, "shortcut": word("identity", span)} if residual and number else each.properties
         properties = tuple(property_of(name, value, span) for name, value in own.items())
-        assert isinstance(each.callee, syntax.Call)
-        operator = replace(each.callee, properties=properties, braced=bool(properties))
-        candidates.append(syntax.Candidate(span=span, steps=(syntax.Step(span=span, operator=operator),)))
+        candidates += _as_candidates(each.callee, properties, span)
     return Alternative(syntax.Choice(span=span, quantifier="all", candidates=tuple(candidates), join="add"), {}, None)
 
 
-def _without_shortcut(alternative: Alternative, blocks: Blocks, span: Span) -> Mapping[str, syntax.Value]:
-    """What a block is given so that it adds no input. Where it has no `shortcut`, an operator that it is given has."""
-    own = alternative.properties
-    if alternative.takes is not None and "shortcut" in alternative.takes:
-        return {**own, "shortcut": word("identity", span)}
-    return {name: _operator_without_shortcut(value, blocks, span) for name, value in own.items()}
-
-
-def _operator_without_shortcut(value: syntax.Value, blocks: Blocks, span: Span) -> syntax.Value:
-    match value:
-        case syntax.Reference(parts=(name,)):
-            call = syntax.Call(name=name, span=value.span, name_span=value.span)
-        case syntax.Call():
-            call = value
-        case _:
-            return value
-    block = blocks.get(call.name)
-    if block is None or all(p.name != "shortcut" for p in block.parameters):
-        return value
-    kept = tuple(p for p in call.properties if p.name != "shortcut")
-    properties = (*kept, property_of("shortcut", word("identity", span), span))
-    return replace(call, properties=properties, braced=True)
+def _as_candidates(callee: Callee, properties: tuple[syntax.Property, ...], span: Span) -> tuple[syntax.Candidate, ...]:
+    """A layer's operator among others: the candidates of a `one of`, and any other as a candidate."""
+    if isinstance(callee, syntax.Choice) and callee.quantifier == "one":
+        return callee.candidates
+    if isinstance(callee, syntax.Call) and properties:
+        callee = replace(callee, properties=properties, braced=True)
+    return (syntax.Candidate(span=span, steps=(syntax.Step(span=span, operator=callee),)),)
 
 
 def _merged_rows(rows: Iterable[syntax.Row]) -> tuple[syntax.Row, ...]:

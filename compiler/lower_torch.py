@@ -13,7 +13,7 @@ from nasc.compiler.drop_path import drop_rates
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Network
 from nasc.compiler.structure import chain, used_inputs
-from nasc.compiler.torch_classes import GeneratedClass, generate, group, named_groups
+from nasc.compiler.torch_classes import GeneratedClass, defined_names, generate, group, named_groups
 from nasc.compiler.torch_outputs import Outputs, named_outputs
 from nasc.compiler.torch_text import Construction, call_lines, construct, sequential_lines
 from nasc.compiler.weights import network_state
@@ -91,6 +91,7 @@ def layer_classes(
     """The classes, and by each layer's path how it is constructed."""
     layers = [layer for layer in flat.layers() if _inline(layer) is None]
     groups = group(layers, drop_rates(layers, drop_path))
+    taken |= defined_names(helpers_of(flat))
     classes: list[GeneratedClass] = []
     made: dict[str, Construction] = {}
     for each, name in zip(groups, named_groups(groups, taken), strict=True):

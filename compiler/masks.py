@@ -9,18 +9,22 @@ its shift after it. One that masks nothing by itself is there too where the tens
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from nasc.compiler.concrete import INPUT
 from nasc.compiler.expr import Expr, Function, Size, evaluate, variables
-from nasc.compiler.fullest import Fullest, FullLayer, Open
+from nasc.compiler.full_layer import FullLayer, Open
+from nasc.compiler.fullest import Fullest
 from nasc.compiler.graph_tools import attribute_sizes
-from nasc.compiler.ir import Graph, Node, Tensor
+from nasc.compiler.ir import Graph, Network, Node, Tensor
 from nasc.compiler.methods.refused import Refused
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.masking import MASK
-from nasc.compiler.specialise import JOINS, PRESENCE, AbsentOutput, specialise
+from nasc.compiler.segments import Derived, Masked, Plain, Segments, Taken, key_of, names_of
+from nasc.compiler.specialise import PRESENCE
+from nasc.compiler.vanishing import frail, may_lose_a_factor
 
 _DENSE = frozenset({"conv2d", "linear"})
 _SHIFTING = frozenset({"bn", "/bn", "position", "class_token", "slice"})
@@ -28,59 +32,8 @@ _SHIFTING = frozenset({"bn", "/bn", "position", "class_token", "slice"})
 _OTHERS = "give it one value with --set, or search with another method"
 
 
-@dataclass(frozen=True)
-class Plain:
-    """Channels without a mask."""
-
-    size: int
-
-    def __str__(self) -> str:
-        return str(self.size)
-
-
-@dataclass(frozen=True)
-class Masked:
-    """The channels of a decision, each with a probability of its own."""
-
-    name: str
-    size: int
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True)
-class Derived:
-    """The first channels, as many as follow from another decision: `counts[n]` where that has n."""
-
-    size: int
-    of: str
-    counts: tuple[int, ...]
-    text: str
-
-    def __str__(self) -> str:
-        return f"first {self.text}"
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Of the channels of `source`, the most probable ones, as many as a decision has."""
-
-    source: Plain | Masked
-    name: str
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.source}"
-
-
-Segment = Plain | Masked | Derived | Taken
-Segments = tuple[Segment, ...]
-
-
-def key_of(segments: Segments) -> str:
-    """What generated code calls the mask of a tensor: empty for one that nothing is masked in."""
-    return " + ".join(map(str, segments)) if any(not isinstance(s, Plain) for s in segments) else ""
+_Layer = TypeVar("_Layer")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -106,21 +59,40 @@ class MaskedNetwork:
 def masked(fullest: Fullest) -> MaskedNetwork:
     """Put the masks in. Raises `Refused` for a layer in which a width cannot be masked."""
     opens = {each.name: each for each in fullest.opens()}
-    known: dict[str, Segments] = {"in": (Plain(int(fullest.network.input.channels)),)}  # type: ignore[arg-type]
-    sources = {stage.name: stage.source for stage in fullest.network.stages}
-    layers = []
-    for layer in fullest.layers:
-        stage, _, number = layer.address.rpartition(".")
-        if number == "1" and sources.get(stage) is not None:
-            known["in"] = known[str(sources[stage])]
+    layers: list[MaskedLayer] = []
+
+    def mask(layer: FullLayer, known: Mapping[str, Segments]) -> Segments:
         made = _Masking(layer, known, opens).result()
         layers.append(made)
-        known["in"] = known[stage] = made.segments[made.graph.output]
+        return made.segments[made.graph.output]
+
+    first: Segments = (Plain(int(fullest.network.input.channels)),)  # type: ignore[arg-type]
+    follow(fullest.network, [(layer.address, layer) for layer in fullest.layers], first, mask)
     masks = {
         str(n.attributes[MASK]): _applied(n, made) for made in layers for n in made.graph.nodes if MASK in n.attributes
     }
     _require_used(fullest, layers)
     return MaskedNetwork(fullest, tuple(layers), opens, masks)
+
+
+def follow(
+    network: Network,
+    layers: Iterable[tuple[str, _Layer]],
+    first: _Value,
+    hand_on: Callable[[_Layer, Mapping[str, _Value]], _Value],
+) -> None:
+    """Call `hand_on` for each layer, by address, with what was said of its inputs; it says what the layer hands on.
+
+    `first` is said of the network's input. Inputs are `in`, and earlier stages by their names.
+    """
+    sources = {stage.name: stage.source for stage in network.stages}
+    known = {INPUT: first}
+    for address, layer in layers:
+        stage, _, number = address.rpartition(".")
+        source = sources.get(stage) if number == "1" else None
+        if source is not None:
+            known[INPUT] = known[source]
+        known[INPUT] = known[stage] = hand_on(layer, known)
 
 
 def _applied(node: Node, layer: MaskedLayer) -> Segments:
@@ -131,22 +103,13 @@ def _applied(node: Node, layer: MaskedLayer) -> Segments:
 
 def _require_used(fullest: Fullest, layers: Sequence[MaskedLayer]) -> None:
     """Refuse a decision that no mask is of: it is no width."""
-    used = {name for layer in layers for segments in layer.segments.values() for s in segments for name in _names(s)}
+    used = {name for layer in layers for segments in layer.segments.values() for s in segments for name in names_of(s)}
     used |= {name for layer in layers for n in layer.graph.nodes for name in variables(n.attributes.get(PRESENCE, 0))}
-    for layer in fullest.layers:
-        for operator in layer.operators:
-            for each in operator.opens:
-                if each.name not in used:
-                    raise Refused(layer.address, f"`{each.address}` is no width that channels have", _OTHERS)
-
-
-def _names(segment: Segment) -> tuple[str, ...]:
-    match segment:
-        case Masked(name):
-            return (name,)
-        case Taken(_, name):
-            return (name,)
-    return ()
+    every = [(each.name.removeprefix("@"), each) for each in fullest.shared]
+    every += [(layer.address, each) for layer in fullest.layers for o in layer.operators for each in o.opens]
+    for place, each in every:
+        if each.name not in used:
+            raise Refused(place, f"`{each.address.removeprefix('@')}` is no width that channels have", _OTHERS)
 
 
 class _Masking:
@@ -158,7 +121,6 @@ class _Masking:
         self.segments: dict[str, Segments] = {name: known[name] for name in graph.inputs}
         self.clean = set(graph.inputs)
         """The tensors of which what is masked is 0."""
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
         self.readers: dict[str, list[Node]] = {}
         for node in graph.nodes:
             for name in node.inputs:
@@ -183,7 +145,7 @@ class _Masking:
         if node.op == "/mask":  # the presence of an operator
             node = node.model_copy(update={"attributes": {**node.attributes, MASK: str(node.attributes[PRESENCE])}})
         self.names[node.name] = node.name
-        clean = self._is_clean(node)
+        clean = self._is_clean(node) or (node.op == "/mask" and all(isinstance(s, Plain) for s in segments))
         wanted = not clean and (any(not isinstance(s, Plain) for s in segments) or node.name in self.frail)
         self.segments[node.name] = segments
         if wanted and self._later(node):
@@ -239,6 +201,8 @@ class _Masking:
 
     def _segments(self, node: Node) -> Segments:
         """The segments of what a node makes. Raises `Refused` where masks do not go through it."""
+        if node.op == "mul" and may_lose_a_factor(self.layer.graph, node, self.opens):
+            raise self._refuse("what it multiplies by may be gone, which is a factor of 1 and no mask stands for")
         inside = [self.segments[name] for name in node.inputs]
         plain = all(isinstance(s, Plain) for segments in inside for s in segments)
         if node.op == "slice":
@@ -328,27 +292,3 @@ def _width_taken(stop: Size, channels: Size) -> str | None:
     others = [a for a in atom.arguments if a != channels]
     names = [sorted(a.names)[0] for a in others if isinstance(a, Expr) and len(a.names) == 1]
     return names[0] if len(others) == len(names) == 1 else None
-
-
-# ------------------------------------------------------------------------------------------------- what goes
-
-
-def frail(graph: Graph, opens: Mapping[str, Open]) -> frozenset[str]:
-    """The nodes that may be absent in a member while the layer is there."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        inside = [name in found for name in node.inputs]
-        own = [n for n in variables(node.output.channels) if n in opens and 0 in opens[n].widths]
-        presence = node.attributes.get(PRESENCE)
-        if presence is not None or own or (all(inside) if node.op in JOINS else any(inside)):
-            found.add(node.name)
-    return frozenset(found)
-
-
-def alive(graph: Graph, widths: Mapping[str, int]) -> frozenset[str]:
-    """The nodes that are there when decisions have these widths. Raises `AbsentOutput` where nothing is left."""
-    try:
-        left = specialise(graph, widths)
-    except ZeroDivisionError:
-        raise AbsentOutput("a size divides by a width that is 0") from None
-    return frozenset(node.name for node in left.nodes)

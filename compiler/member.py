@@ -26,16 +26,25 @@ from nasc.dsl.walk import mentions
 
 
 @dataclass(frozen=True)
+class SideBySide:
+    """Several alternatives of a layer at once, added. With `residual`, each would add the layer's input, and only the
+    first does."""
+
+    alternatives: tuple[Decided, ...]
+    residual: bool
+
+
+@dataclass(frozen=True)
 class Member:
     """`layers` maps a layer's address to its decisions, or to None where it is dropped or beyond the stage's depth.
 
-    `beside` has the decisions of layers that are several of their alternatives at once, added, of which only the first
-    adds the layer's input: such a network is no member of the space itself, but of what masks make of it (FiGS, 3.3).
+    `beside` has the layers that are several of their alternatives at once: such a network is no member of the space
+    itself, but of what masks make of it (FiGS, 3.3).
     """
 
     layers: Mapping[str, Decided | None]
     shared: Decided = field(default_factory=dict)
-    beside: Mapping[str, tuple[Decided, ...]] = field(default_factory=dict)
+    beside: Mapping[str, SideBySide] = field(default_factory=dict)
 
 
 Choices = Mapping[str, tuple[int, Mapping[str, Rational]] | None]
@@ -141,11 +150,11 @@ class _Writer:
     def _line(self, text: LayerText, decided: Decided) -> Line:
         made = self.substitution(text.address, decided)
         width = None if text.width is None else made.value(text.width.value, text.width.address)
-        several = self.member.beside.get(text.address, ())
-        if not several:
+        several = self.member.beside.get(text.address)
+        if several is None:
             return Line((self.lines.alternative(text, made),), width)
-        each = [self.lines.alternative(text, self.substitution(text.address, one)) for one in several]
-        return Line((side_by_side(each, self.space.world.blocks, text.callee.span),), width)
+        each = [self.lines.alternative(text, self.substitution(text.address, one)) for one in several.alternatives]
+        return Line((side_by_side(each, several.residual, text.callee.span),), width)
 
     def head(self, head: syntax.Head) -> syntax.Head:
         made = self.substitution("head", self.member.layers.get("head") or {})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -106,6 +107,7 @@ def named_groups(groups: Sequence[Group], taken: set[str]) -> list[str]:
     Where that is another's name already, the module that the other has not is a word too.
     """
     names: list[str] = []
+    taken |= defined_names(helper for each in groups for helper in _helpers(each.rows))
     modules: dict[str, set[str]] = {}
     for each in groups:
         fellows = [set(g.labels()) for g in groups if g.layers[0].block == each.layers[0].block]
@@ -119,6 +121,11 @@ def named_groups(groups: Sequence[Group], taken: set[str]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
+
+
+def defined_names(helpers: Iterable[str]) -> set[str]:
+    """What the sources of classes and functions define."""
+    return {name for helper in helpers for name in re.findall(r"^(?:class|def) (\w+)", helper, re.MULTILINE)}
 
 
 def generate(each: Group, name: str, shapes: bool = False) -> tuple[GeneratedClass, list[Construction]]:

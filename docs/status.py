@@ -82,7 +82,8 @@ def _spaces(tests: dict[str, str]) -> str:
     lines = ["## Spaces", "", _under(tests, _SPACE_TESTS), _REFUSED, "", head, "| --- | --- | --- | --- |"]
     for path in sorted((ROOT / "spaces").glob("*.nas")):
         if "\nspace " in path.read_text(encoding="utf-8"):
-            made = ", ".join(f"`{name}`" for name, method in OWN.items() if method.has_supernet and _relaxes(path, name))
+            trained = (name for name, method in OWN.items() if method.has_supernet)
+            made = ", ".join(f"`{name}`" for name in trained if _relaxes(path, name))
             states = [_state(True, tests.get(item)) for item in _SPACE_TESTS[:2]]
             last = f"{_state(True, tests.get(_SPACE_TESTS[2]))}: {made}" if made else "refused at the place"
             lines.append(f"| `{path.name}` | {' | '.join(states)} | {last} |")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasc.compiler.masks import Derived, Masked, MaskedNetwork, Plain, Segment, Taken
+from nasc.compiler.masks import MaskedNetwork
+from nasc.compiler.segments import Derived, Masked, Plain, Segment, Taken
 from nasc.runtime.supernet import logistic_noise
 
 
@@ -100,15 +101,21 @@ class MaskBank(nn.Module):
         """The probability of each channel, in the order of `logits`."""
         return torch.sigmoid(self.logits)
 
-    def expected(self) -> Tensor:
-        """The expected width of each decision, in order: its channels' probabilities summed (3.2), in float64."""
+    def expected(self, moved: float = 0.0) -> Tensor:
+        """The expected width of each decision, in order: its channels' probabilities summed (3.2), in float64; with
+        all logits moved by so much."""
         sums = torch.zeros(len(self.places), dtype=torch.float64, device=self.logits.device)
-        return sums.index_add(0, self.owner, self.probabilities().double())  # type: ignore[arg-type]
+        return sums.index_add(0, self.owner, torch.sigmoid(self.logits.double() + moved))  # type: ignore[arg-type]
 
-    def by_name(self, moved: float = 0.0) -> dict[str, list[float]]:
-        """The probabilities of each decision's channels, with all logits moved by so much."""
-        found = torch.sigmoid(self.logits.detach().double() + moved).cpu().tolist()
-        return {name: found[place] for name, place in self.places.items()}
+    def widths(self, moved: float = 0.0) -> dict[str, float]:
+        """The expected width of each decision by name, with all logits moved by so much."""
+        return dict(zip(self.places, self.expected(moved).tolist(), strict=True))
+
+    def ranked(self) -> dict[str, tuple[int, ...]]:
+        """Each decision's channels, the most probable first."""
+        logits = self.logits.detach().cpu()
+        order = {name: logits[place].argsort(descending=True, stable=True) for name, place in self.places.items()}
+        return {name: tuple(each.tolist()) for name, each in order.items()}
 
 
 class _Masking:
@@ -180,14 +187,14 @@ class MaskedBatchNorm1d(_MaskedBatchNorm, nn.BatchNorm1d):
 
 
 def with_masks(supernet: nn.Module, bank: MaskBank) -> None:
-    """Let a SuperNet's modules take their masks from a bank, which becomes its submodule `masks` and draws anew before
-    each of its forward passes. Raises `KeyError` where it has no such mask, or one of another size."""
+    """Let a SuperNet's modules take their masks from a bank, which becomes its submodule and draws anew before each of
+    its forward passes. Raises `KeyError` where it has no such mask, or one of another size."""
     for path, module in masking_modules(supernet).items():
         size = module.channels if isinstance(module, ChannelMask) else module.num_features
         if module.key and sum(segment.size for segment in bank.masks[module.key]) not in (1, size):  # 1: a presence
             raise KeyError(f"{path}: {module.key}")
         module._bank = [bank]
-    supernet.masks = bank
+    supernet.add_module("channel-masks", bank)  # no stage can be called so
     supernet.register_forward_pre_hook(lambda module, inputs: bank.draw())
 
 

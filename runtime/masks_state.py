@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nasc.compiler.masked_member import Gathered
+from nasc.compiler.masked_weights import Gathered
 from nasc.dsl.diagnostics import NascError
 
 

@@ -15,7 +15,8 @@ from nasc.compiler.fullest import fullest
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Network
 from nasc.compiler.lower_masked import masked_paths, masked_source
-from nasc.compiler.masked_member import Kept, gathered, kept_channels, member_of
+from nasc.compiler.masked_member import Kept, member_of
+from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.member import member_text
 from nasc.compiler.network import network_of

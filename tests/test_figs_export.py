@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from nasc.compiler.contains import contains
 from nasc.compiler.count import count_members
-from nasc.compiler.masked_member import Kept, gathered, keep, kept_channels
-from nasc.compiler.masks import Taken
+from nasc.compiler.masked_member import Kept, keep, kept_widths
+from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.network import network_of
+from nasc.compiler.segments import Taken
 from nasc.dsl.diagnostics import NascError
 from nasc.dsl.format import format_text
 from nasc.runtime.masks import MaskBank, masking_modules, with_masks
@@ -275,7 +276,7 @@ def test_masks_that_are_drawn_as_kept_compute_the_written_network(source: str, s
             draw.shuffle(logits)
         bank.logits.data[bank.places[name]] = torch.tensor(logits, dtype=torch.float64)
     supernet, x = supernet_of(given, seed), images(given)
-    kept = keep(given.masks, bank.by_name())
+    kept = Kept(kept_widths(given.masks, bank.widths()), bank.ranked())
     text = compare(given, supernet, kept)
     for module in masking_modules(supernet).values():
         module.fixed = None

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasc.compiler.fullest import Open
-from nasc.compiler.masks import Derived, Masked, Plain, Segments, Taken
+from nasc.compiler.full_layer import Open
+from nasc.compiler.segments import Derived, Masked, Plain, Segments, Taken
 from nasc.runtime.masks import ChannelMask, MaskBank, MaskedBatchNorm2d, fix, masking_modules, with_masks
 from nasc.runtime.supernet import seed_noise
 from tests.masked import relaxed, supernet_of
@@ -218,7 +218,9 @@ def test_probabilities_and_expected_widths() -> None:
     sigmoid = [1 / (1 + math.exp(-x)) for x in (0.0, 1.0, -2.0, 4.0, -4.0)]
     assert bank.probabilities().tolist() == pytest.approx(sigmoid)
     assert bank.expected().tolist() == pytest.approx([sum(sigmoid[:3]), sum(sigmoid[3:])], rel=1e-6)
-    assert {name: len(found) for name, found in bank.by_name().items()} == {"w": 3, "v": 2}
+    assert bank.widths() == pytest.approx({"w": sum(sigmoid[:3]), "v": sum(sigmoid[3:])}, rel=1e-6)
+    assert bank.widths(50.0) == pytest.approx({"w": 3, "v": 2}) and bank.widths(-50.0) == pytest.approx({"w": 0, "v": 0})
+    assert bank.ranked() == {"w": (1, 0, 2), "v": (0, 1)}
     assert bank_of({"w": 1}).probabilities().item() == pytest.approx(0.924, abs=1e-3)  # as printed (4.1)
 
 

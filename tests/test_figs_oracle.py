@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from nasc.compiler.fullest import Open
+from nasc.compiler.full_layer import Open
 from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.methods.figs import FigsOptions
 from nasc.runtime.data_splits import DataSplits

@@ -264,7 +264,7 @@ def test_figs_searches_for_latency(tiny: Job, tmp_path: Path, capsys: pytest.Cap
         costs = target_costs(layers, load_manifest(tiny.folder), open_table, "sum")
     expected = costs.fixed
     for name, width in result["widths"].items():
-        address, _, rest = name.removesuffix(".there").rpartition(".") if name.endswith("there") else split(name)
+        address, _, rest = name.removesuffix("?").rpartition(".") if name.endswith("?") else split(name)
         row = costs.blocks[address, int(rest) - 1]
         expected += (row.get(width) or row[0]) if width else 0.0
     assert result["cost"]["unit"] == "µs" and result["cost"]["found"] == pytest.approx(expected)

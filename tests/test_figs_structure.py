@@ -15,10 +15,11 @@ from nasc.cli import main
 from nasc.compiler.ir import Node
 from nasc.compiler.ir import Tensor as Shape
 from nasc.compiler.lower_block import block_source
-from nasc.compiler.masks import Derived, Masked, MaskedLayer, Plain, Segments, key_of
+from nasc.compiler.masks import MaskedLayer
 from nasc.compiler.methods.refused import Refused
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.primitives.masking import MASK
+from nasc.compiler.segments import Derived, Masked, Plain, Segments, key_of
 from nasc.runtime.member_model import imported
 from tests.graphs import GraphMaker, image, sequence
 from tests.masked import REFUSED, Relaxed, relaxed, shipped
@@ -220,7 +221,7 @@ WHY = {
     "groups": ("stage s irb { kernel 3  hidden 8 .. 16 step 8  groups 4 } -> 4", "in groups has a width"),
     "a width that decides on a residual": (
         "stage s conv { kernel 3 } -> 1 .. 3\n stage t irb { kernel 3  hidden 8 } -> 2",
-        "hand on different shapes",
+        "decides how later layers are built",
     ),
     "residuals": (
         "stage s one of { conv { kernel 3 }  irb { kernel 3  hidden 8 } } -> 4",

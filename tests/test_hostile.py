@@ -286,7 +286,12 @@ ABSURD = {
     "a set of 10^12 values": (net("stage s conv { kernel 3 } -> {1 .. 1e12}"), "E0317"),
     "1001 layers": (net("stage t conv x 1001 { kernel 3 } -> 8"), "E0347"),
     "ratios of 1024 widths": (
-        net("stage t b x 40 { w [1, 2] } -> 8 .. 8192 step 8", "block b(ratio w) -> c { in | conv2d(1) -> w * in.channels | conv2d(1) -> c }", "granularity 8"),
+        net(
+            "stage t b x 40 { w [1, 2] } -> 8 .. 8192 step 8",
+            blocks="block b(ratio w) -> c { in | conv2d(1) -> w * in.channels | conv2d(1) -> c }",
+            inp="image 8 x 8 x 8",
+            top="granularity 8",
+        ),
         "E0317",
     ),
     "channels doubled 1000 times": (net("stage t b x 1000", blocks="block b { concat(in, in) }"), "E0344"),

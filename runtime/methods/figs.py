@@ -16,7 +16,8 @@ from nasc.compiler.expected import cost_formulas, kept_cost
 from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
 from nasc.compiler.lower_masked import masked_paths
-from nasc.compiler.masked_member import Kept, gathered, keep, kept_channels, member_of
+from nasc.compiler.masked_member import Kept, kept_widths, member_of, operators_left
+from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.methods.figs import FigsOptions
 from nasc.dsl.diagnostics import NascError
@@ -124,34 +125,41 @@ class Figs(Searched):
 
     def chosen_cost(self) -> float:
         """The cost of the network that is kept."""
-        kept = self.kept()
-        return self._cost_of(kept) if self.kind == "latency" else kept_cost(self.masks, kept.widths, self.kind)
+        widths = self.kept_widths()
+        return self._cost_of(widths) if self.kind == "latency" else kept_cost(self.masks, widths, self.kind)
 
-    def _cost_of(self, kept: Kept) -> float:
+    def _cost_of(self, widths: Mapping[str, int]) -> float:
         """By the formulas of the expected cost: never below the cost."""
-        widths = [float(kept.widths[name]) for name in self.masks.opens]
+        every = [float(widths[name]) for name in self.masks.opens]
         with torch.no_grad():
-            return float(self.price(torch.tensor(widths, dtype=torch.float64, device=self.bank.logits.device)))
+            return float(self.price(torch.tensor(every, dtype=torch.float64, device=self.bank.logits.device)))
 
     def kept(self) -> Kept:
-        """What would be kept now: with a target, the most that meets it if all logits are moved alike."""
+        """What would be kept now."""
+        return Kept(self.kept_widths(), self.bank.ranked())
+
+    def kept_widths(self) -> dict[str, int]:
+        """The widths that would be kept now: with a target, the most that meet it if all logits are moved alike."""
         if self.multiplier is None:
-            return keep(self.masks, self.bank.by_name())
+            return self._widths(0.0)
         low, high = -_FURTHEST, _FURTHEST
-        best = keep(self.masks, self.bank.by_name(low))
+        best = self._widths(low)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            found = keep(self.masks, self.bank.by_name(middle))
+            found = self._widths(middle)
             if self._cost_of(found) <= self.multiplier.target:
                 best, low = found, middle
             else:
                 high = middle
         return best
 
+    def _widths(self, moved: float) -> dict[str, int]:
+        with torch.no_grad():
+            return kept_widths(self.masks, self.bank.widths(moved))
+
     def candidates_left(self) -> int:
         """How many operators would be left."""
-        member = member_of(self.masks, self.kept())
-        return sum(len(member.beside.get(a, (0,))) for a, decided in member.layers.items() if decided is not None)
+        return operators_left(self.masks, self.kept_widths())
 
     def describe(self, epoch: int) -> dict[str, Any]:
         expected = dict(zip(self.bank.places, self.bank.expected().tolist(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from nasc.compiler.fullest import FullLayer, Open, Operator
+from nasc.compiler.full_layer import FullLayer, Open, Operator
 from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.methods.relax import RelaxedLayer, relax
 from nasc.compiler.network import network_of

@@ -21,12 +21,14 @@ from nasc.compiler import expr
 from nasc.compiler.cost import cost_of, graph_formula
 from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
-from nasc.compiler.masked_member import Kept, gathered, keep, member_of
-from nasc.compiler.masks import Masked, MaskedNetwork, masked
+from nasc.compiler.masked_member import Kept, keep, member_of
+from nasc.compiler.masked_weights import gathered
+from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.member import member_text
 from nasc.compiler.methods.morphnet import MorphnetOptions
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
+from nasc.compiler.segments import Masked
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.costs import UNITS

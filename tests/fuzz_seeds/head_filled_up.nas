@@ -1,0 +1,1 @@
+space figs_resnet50{input   image 3x 224x 224output  classes 1000stage res5  bottleneck x 3{stride 2  reduce 512  mid 0}->1..2048head        conv{kernel 1  bypass 128}->0..1280|global_pool|linear}
