@@ -1,6 +1,6 @@
 """FiGS on Fashion-MNIST, against what costs no search, against MorphNet, and against itself (its Figures 2-4, Table 4).
 
-Run: `python benchmarks/figs_study.py --out /tmp/figs` (a core for about three hours; what is done is not done again,
+Run: `python benchmarks/figs_study.py --out /tmp/figs` (a core for about an hour; what is done is not done again,
 and what was stopped goes on). The space is the One-Shot space of `spaces/cells.nas` cut down to two cells with F = 8.
 Everything is trained in the same way; every network that is found, drawn or scaled is trained from scratch, in the same
 way as well, and compared by its accuracy on the 10,000 test images, which no search and no training looks at:

@@ -10,6 +10,7 @@ from nasc.compiler.full_layer import Branch, Open
 from nasc.compiler.fullest_ways import is_less
 from nasc.compiler.ir import Graph, Node, Tensor, Variant
 from nasc.compiler.methods.refused import Refused
+from nasc.compiler.primitives.joining import PARALLEL
 from nasc.compiler.specialise import PRESENCE, AbsentOutput, specialise
 from nasc.compiler.world import dotted
 
@@ -83,7 +84,10 @@ class SideBySide:
         join = "add" if str(node.attributes["join"]) == "add" else "concat"
         if len(outputs) == 1:
             return outputs[0]
-        self.nodes.append(Node(name=node.name, op=join, inputs=tuple(outputs), output=node.output))
+        attributes = {PARALLEL: True} if join == "add" else {}
+        self.nodes.append(
+            Node(name=node.name, op=join, inputs=tuple(outputs), attributes=attributes, output=node.output)
+        )
         return node.name
 
     def _branch(self, choice: Node, inner: Variant, prefix: str, presence: str) -> str:

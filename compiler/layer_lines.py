@@ -132,14 +132,38 @@ def _one_of(alternatives: Iterable[tuple[Callee, tuple[syntax.Property, ...]]], 
     return syntax.Choice(span=span, quantifier="one", candidates=candidates)
 
 
-def side_by_side(alternatives: Sequence[Alternative], residual: bool, span: Span) -> Alternative:
+def side_by_side(alternatives: Sequence[Alternative], residual: bool, blocks: Blocks, span: Span) -> Alternative:
     """Alternatives of a layer at once, added. With `residual`, those behind the first do not add the layer's input."""
     candidates: list[syntax.Candidate] = []
     for number, each in enumerate(alternatives):
-        own = {**each.properties, "shortcut": word("identity", span)} if residual and number else each.properties
+        own = _without_shortcut(each, blocks, span) if residual and number else each.properties
         properties = tuple(property_of(name, value, span) for name, value in own.items())
         candidates += _as_candidates(each.callee, properties, span)
     return Alternative(syntax.Choice(span=span, quantifier="all", candidates=tuple(candidates), join="add"), {}, None)
+
+
+def _without_shortcut(alternative: Alternative, blocks: Blocks, span: Span) -> Mapping[str, syntax.Value]:
+    """What a block is given so that it adds no input. Where it has no `shortcut`, an operator that it is given has."""
+    own = alternative.properties
+    if alternative.takes is not None and "shortcut" in alternative.takes:
+        return {**own, "shortcut": word("identity", span)}
+    return {name: _operator_without_shortcut(value, blocks, span) for name, value in own.items()}
+
+
+def _operator_without_shortcut(value: syntax.Value, blocks: Blocks, span: Span) -> syntax.Value:
+    match value:
+        case syntax.Reference(parts=(name,)):
+            call = syntax.Call(name=name, span=value.span, name_span=value.span)
+        case syntax.Call():
+            call = value
+        case _:
+            return value
+    block = blocks.get(call.name)
+    if block is None or all(p.name != "shortcut" for p in block.parameters):
+        return value
+    kept = tuple(p for p in call.properties if p.name != "shortcut")
+    properties = (*kept, property_of("shortcut", word("identity", span), span))
+    return replace(call, properties=properties, braced=True)
 
 
 def _as_candidates(callee: Callee, properties: tuple[syntax.Property, ...], span: Span) -> tuple[syntax.Candidate, ...]:

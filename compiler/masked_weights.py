@@ -19,6 +19,8 @@ from nasc.compiler.weights import joined
 from nasc.dsl.diagnostics import NascError
 
 Channels = tuple[int, ...]
+_BY_CHANNEL = frozenset({"conv2d", "linear", "bn", "/bn", "layer_scale", "class_token"})
+"""Operators whose tensors have channels of what they make on their first axis."""
 Places = tuple[str, str]
 """A tensor: the address of its layer and the name of its node."""
 
@@ -157,13 +159,13 @@ def gathered(masked: MaskedNetwork, kept: Kept, network: Network) -> tuple[Gathe
 
 @dataclass(frozen=True)
 class _Source:
-    """A node of the SuperNet with weights: where its module lies, and the channels that are kept of what it reads and
-    makes."""
+    """A node of the SuperNet with weights: where its module lies, and the channels that are kept of what it makes and
+    of what it reads, None for all of them."""
 
     address: str
     path: str
     node: Node
-    inside: Channels
+    inside: Channels | None
     made: Channels
 
 
@@ -182,7 +184,9 @@ def _stored_there(masked: MaskedNetwork, kept: Kept) -> Iterator[_Source]:
         known = {**layer.inputs, **layer.made}
         for node in _stored(made.graph):
             if node.name in layer.left:
-                inside = known[node.inputs[0]] or ()
+                inside = known[node.inputs[0]]
+                whole = inside == tuple(range(int(made.graph.tensor(node.inputs[0]).channels)))  # type: ignore[arg-type]
+                inside = None if whole else inside
                 yield _Source(made.address, paths[node.name], node, inside, layer.made[node.name])
 
 
@@ -193,10 +197,18 @@ def _tensors(source: _Source, layer: ConcreteLayer, made: Node) -> Iterator[Gath
     place = layer.parameters()[made.name]
     for tensor in PRIMITIVES[made.op].state(made, [layer.graph.tensor(name) for name in made.inputs]):
         names = joined(place, tensor.name), joined(source.path, tensor.name)
-        dense = node.op in ("conv2d", "linear") and tensor.name == "weight"
-        second = source.inside if dense and node.attributes.get("groups", 1) == 1 else None
-        whole = node.op not in ("conv2d", "linear", "bn", "/bn", "layer_scale") or not tensor.shape
-        yield Gathered(*names, tensor.shape, () if whole else source.made, None if whole else second)
+        yield Gathered(*names, tensor.shape, *_axes(source, len(tensor.shape), tensor.name))
+
+
+def _axes(source: _Source, axes: int, name: str) -> tuple[Channels, Channels | None]:
+    """Which channels are kept of a tensor's first axis (none said: all) and of its second."""
+    op = source.node.op
+    if op == "position":
+        return (), source.made
+    if op not in _BY_CHANNEL or not axes:
+        return (), None
+    dense = op in ("conv2d", "linear") and name == "weight" and source.node.attributes.get("groups", 1) == 1
+    return source.made, source.inside if dense else None
 
 
 def _foreign(why: str) -> NascError:

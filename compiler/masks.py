@@ -136,8 +136,8 @@ class _Masking:
         masked = Graph(inputs=graph.inputs, nodes=tuple(self.nodes), output=self.names[graph.output])
         return MaskedLayer(self.layer, masked, self.segments)
 
-    def _refuse(self, why: str) -> Refused:
-        return Refused(self.layer.address, why, _OTHERS)
+    def _refuse(self, why: str, help: str = _OTHERS) -> Refused:
+        return Refused(self.layer.address, why, help)
 
     def _add(self, node: Node) -> None:
         inputs = tuple(self.names[name] for name in node.inputs)
@@ -202,7 +202,8 @@ class _Masking:
     def _segments(self, node: Node) -> Segments:
         """The segments of what a node makes. Raises `Refused` where masks do not go through it."""
         if node.op == "mul" and may_lose_a_factor(self.layer.graph, node, self.opens):
-            raise self._refuse("what it multiplies by may be gone, which is a factor of 1 and no mask stands for")
+            why = "what it multiplies by may be gone, which is a factor of 1 and no mask stands for"
+            raise self._refuse(why, "take 0 out of the widths of a gate such as `se_width` with --set")
         inside = [self.segments[name] for name in node.inputs]
         plain = all(isinstance(s, Plain) for segments in inside for s in segments)
         if node.op == "slice":
@@ -236,8 +237,6 @@ class _Masking:
             return inside
         if groups != 1 and not (plain and not isinstance(out, Expr)):
             raise self._refuse("a convolution in groups has a width that is searched")
-        if node.op == "linear" and source.positions > 1 and source.height is not None and not plain:
-            raise self._refuse("a linear layer reads every place of an image whose width is searched")
         return self._made(out)
 
     def _made(self, size: Size) -> Segments:

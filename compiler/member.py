@@ -154,7 +154,7 @@ class _Writer:
         if several is None:
             return Line((self.lines.alternative(text, made),), width)
         each = [self.lines.alternative(text, self.substitution(text.address, one)) for one in several.alternatives]
-        return Line((side_by_side(each, several.residual, text.callee.span),), width)
+        return Line((side_by_side(each, several.residual, self.space.world.blocks, text.callee.span),), width)
 
     def head(self, head: syntax.Head) -> syntax.Head:
         made = self.substitution("head", self.member.layers.get("head") or {})

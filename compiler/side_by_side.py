@@ -13,6 +13,7 @@ from nasc.compiler.full_layer import Branch, FullLayer, Open, Operator
 from nasc.compiler.fullest_ways import Way, zeros
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.methods.refused import Refused
+from nasc.compiler.primitives.joining import PARALLEL
 from nasc.compiler.specialise import specialise
 from nasc.compiler.substitution import Blocks
 from nasc.compiler.trellis import Slot
@@ -212,5 +213,5 @@ def _added(parts: Sequence[_Part]) -> Graph:
             nodes.append(node.model_copy(update=update))
         outputs.append(names.get(part.graph.output, part.graph.output))
     shape = parts[0].graph.result
-    nodes.append(Node(name="joined", op="add", inputs=tuple(outputs), output=shape))
+    nodes.append(Node(name="joined", op="add", inputs=tuple(outputs), attributes={PARALLEL: True}, output=shape))
     return Graph(inputs=inputs, nodes=tuple(nodes), output="joined")

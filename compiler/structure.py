@@ -110,7 +110,7 @@ class _Sides:
         assert join.expression is not None
         if join.expression.side == "gate":
             return [run for run, source in runs if len(run) > 1 and source in join.operands]
-        if join.expression.side == "shortcut":
+        if join.expression.side:
             longest = max(range(len(runs)), key=lambda i: self.depth.get(join.operands[i], 0))
             return [run for i, (run, _) in enumerate(runs) if len(run) > 1 and i != longest]
         return []

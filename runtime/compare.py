@@ -57,8 +57,9 @@ def compare(checked: Checked, asked: Asked, out: Path, progress: Progress | None
         raise NascError(f"a latency table says nothing of {asked.cost}", help="leave --table or --cost out")
     run = _Run(checked, asked, out, progress or standard_progress())
     run.budget()
-    for entry in run.entries():
-        run.find(entry)
+    entries = list(run.entries())
+    for number, entry in enumerate(entries, 1):
+        run.find(entry, f"{number}/{len(entries)}")
         write_numbers(run.comparison(), out)
     comparison = run.comparison()
     write_comparison(comparison, out)
@@ -192,12 +193,12 @@ class _Run:
                     options = self._options(plan, seed, point)
                     yield _Entry(plan, options, seed, point, plan.method.steps(options, self._images(plan, seed)))
 
-    def find(self, entry: _Entry) -> None:
-        """Search and train, unless it is done; a failure is noted."""
+    def find(self, entry: _Entry, number: str) -> None:
+        """Search and train, unless it is done; a failure is noted. `number` says which of all it is."""
         folder = self.out / entry.folder
         try:
             if not (folder / RESULT).is_file():
-                self.progress.line(f"searching: {entry.words}")
+                self.progress.line(f"search {number}: {entry.words}")
                 search(entry.plan.job, entry.options, self._settings(folder, entry.seed), self.progress)
             result = search_result(folder / RESULT, entry.plan, entry.options)
             self.found[entry.folder] = _found(entry, folder, result, *self._train(entry, folder))

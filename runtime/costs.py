@@ -100,14 +100,19 @@ class TargetCosts:
 def require_target(costs: Costs, layers: Sequence[RelaxedLayer], target: float) -> str | None:
     """Raise `NascError` where no network is as cheap as `target`. What to say where all are cheaper, else None."""
     least, most = reach(costs, layers)
-    if least > target:
-        raise NascError(
-            f"no network of this space costs {amount(target)} {costs.unit} or less: the cheapest {amount(least)}",
-            help="raise the target, or give the space smaller widths, cheaper blocks or layers that may be dropped",
-        )
+    require_reached(least, target, costs.unit)
     if most < target:
         return f"every network of this space meets {amount(target)} {costs.unit}: the dearest costs {amount(most)}"
     return None
+
+
+def require_reached(least: float, target: float, unit: str) -> None:
+    """Raise `NascError` where the cheapest network, which costs `least`, is dearer than `target`."""
+    if least > target:
+        raise NascError(
+            f"no network of this space costs {amount(target)} {unit} or less: the cheapest {amount(least)}",
+            help="raise the target, or give the space smaller widths, cheaper blocks or layers that may be dropped",
+        )
 
 
 def reach(costs: Costs, layers: Sequence[RelaxedLayer]) -> tuple[float, float]:

@@ -101,10 +101,12 @@ def _measured(
 
 
 def _estimated(plan: Plan, table: LatencyTable, environment: Environment) -> int:
-    """Put a plan's estimates in the place of those that were there before; how many they are."""
+    """Put a plan's estimates in the place of those that were there before; how many they are.
+
+    Those of a block's other widths stay: another space has them.
+    """
     estimates = plan.estimates()
-    for key in plan.entries:
-        table.drop_estimates(key, environment)
+    table.drop_estimates(plan.grid.keys, environment)
     for (key, point), estimate in estimates.items():
         table.put_estimate(key, point, environment, estimate, plan.entries[key].graph.model_dump_json())
     return len(estimates)

@@ -294,6 +294,8 @@ class SearchRun:
         try:
             self.method.restore(state["method"])
             checkpoint.restore_weights(self.supernet, state["supernet"], str(path))
+            if not all(parameter.isfinite().all() for parameter in self.method.architecture()):
+                raise ValueError("its architecture weights are not finite")
             self._make_optimizers()
             restore_moments(self.optimizers[False], self.options.weights, state["weights_optimizer"])
             restore_moments(self.optimizers[True], self.options.architecture, state["architecture_optimizer"])

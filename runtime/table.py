@@ -137,11 +137,12 @@ class LatencyTable:
             self._put_block(entry_key, block_json, environment)
             self._insert("estimate", ("block_hash", "env_id", "point", "median", "error"), values)
 
-    def drop_estimates(self, entry_key: str, environment: Environment) -> None:
-        """Forget what was estimated of a block in this environment."""
+    def drop_estimates(self, keys: Iterable[tuple[str, Sequence[Rational]]], environment: Environment) -> None:
+        """Forget what was estimated of these blocks' points in this environment."""
         with explained(self.path), self._db:
-            self._db.execute(
-                "DELETE FROM estimate WHERE block_hash = ? AND env_id = ?", (entry_key, environment.env_id)
+            self._db.executemany(
+                f"DELETE FROM estimate WHERE {_KEY}",
+                [(entry_key, environment.env_id, point_text(point)) for entry_key, point in keys],
             )
 
     def set_calibration(self, environment: Environment, calibration: Mapping[str, Any]) -> None:

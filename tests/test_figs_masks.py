@@ -219,7 +219,8 @@ def test_probabilities_and_expected_widths() -> None:
     assert bank.probabilities().tolist() == pytest.approx(sigmoid)
     assert bank.expected().tolist() == pytest.approx([sum(sigmoid[:3]), sum(sigmoid[3:])], rel=1e-6)
     assert bank.widths() == pytest.approx({"w": sum(sigmoid[:3]), "v": sum(sigmoid[3:])}, rel=1e-6)
-    assert bank.widths(50.0) == pytest.approx({"w": 3, "v": 2}) and bank.widths(-50.0) == pytest.approx({"w": 0, "v": 0})
+    assert bank.widths(50.0) == pytest.approx({"w": 3, "v": 2})
+    assert bank.widths(-50.0) == pytest.approx({"w": 0, "v": 0})
     assert bank.ranked() == {"w": (1, 0, 2), "v": (0, 1)}
     assert bank_of({"w": 1}).probabilities().item() == pytest.approx(0.924, abs=1e-3)  # as printed (4.1)
 

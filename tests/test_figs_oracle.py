@@ -221,7 +221,7 @@ def test_sabotaged_code_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(Figs, "begin", lambda self: None)
     else:
         expected = MaskBank.expected
-        monkeypatch.setattr(MaskBank, "expected", lambda self: expected(self).detach())
+        monkeypatch.setattr(MaskBank, "expected", lambda self, moved=0.0: expected(self, moved).detach())
     right = [seed for seed in range(SABOTAGED_SEEDS) if solved("all", seed)]
     assert len(right) < TOO_MANY, f"right all the same for the seeds {right}"
 

@@ -31,7 +31,7 @@ from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.masks import masking_modules
 from nasc.runtime.member_model import module_of as model_of
 from nasc.runtime.metrics import read_metrics
-from nasc.runtime.progress import SilentProgress
+from nasc.runtime.progress import SilentProgress, amount
 from nasc.runtime.search import Job, Settings, options_of, search
 from nasc.runtime.table import LatencyTable
 from nasc.runtime.targets import target_costs
@@ -361,6 +361,16 @@ def test_words_that_mean_nothing_are_refused(
     code, out, err = command(tiny, "--data", "synthetic", "--out", tmp_path / "run", *words, capsys=capsys)
     assert code not in (0, None) and said in err and "Traceback" not in err and out == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_a_target_that_no_network_meets_is_refused(
+    tiny: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data", "synthetic", "--target", "10", "--out", tmp_path / "run")
+    code, out, err = command(tiny, *words, capsys=capsys)
+    least = cost_of(space_of(tiny.folder / "space.nas")).macs.min
+    assert code == 1 and out == "" and "epoch" not in err
+    assert f"no network of this space costs 10 MACs or less: the cheapest {amount(least)}" in err
 
 
 def test_a_target_is_met(tiny: Job, tmp_path: Path) -> None:

@@ -18,13 +18,15 @@ from nasc.compiler.fullest import fullest
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.lower_masked import masked_source
 from nasc.compiler.masked_member import member_of
+from nasc.compiler.masked_weights import gathered
 from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.member import Member, member_text
 from nasc.compiler.methods.morphnet import MorphnetOptions
 from nasc.compiler.network import network_of
 from nasc.dsl.diagnostics import DiagnosticError, NascError
+from nasc.runtime.masks_state import gathered_state
 from nasc.runtime.member_model import imported, module_of
-from nasc.runtime.methods.morphnet import CostPenalty, kept_of, taken_state
+from nasc.runtime.methods.morphnet import CostPenalty, kept_of
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.search import Job
 from tests.searches import Killer, Stop, command, compiled, run, same_runs
@@ -124,7 +126,7 @@ def test_what_is_cut_off_did_nothing() -> None:
     assert cost_of(space_of(text)).macs.min == cost(kept.widths, "macs")
     found = network_of(space_of(text))
     module = module_of(found).eval()
-    module.load_state_dict(taken_state(network, kept, found, supernet.state_dict()))
+    module.load_state_dict(gathered_state(supernet, gathered(network, kept, found)))
     images = torch.randn(4, 1, 8, 8)
     torch.testing.assert_close(module(images), supernet.eval()(images), rtol=1e-4, atol=1e-5)
 

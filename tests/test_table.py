@@ -231,8 +231,9 @@ def test_estimates_and_calibrations(table: LatencyTable) -> None:
     assert table.get("b", (1,), ENV) is None and len(table) == 0, "an estimate is no measurement"
     table.put("b", (1,), ENV, OK)
     assert table.estimates("b", ENV) == {(Fraction(3, 2),): Estimate(11.0, 0.25)}
-    table.drop_estimates("b", ENV)
-    assert table.estimates("b", ENV) == {}
+    table.put_estimate("b", (2,), ENV, Estimate(12.0, 0.5))
+    table.drop_estimates([("b", (Fraction(3, 2),)), ("c", (2,))], ENV)
+    assert table.estimates("b", ENV) == {(2,): Estimate(12.0, 0.5)}, "another space's points stay"
     table.set_calibration(ENV, {"factor": 1.25})
     table.set_calibration(ENV, {"factor": 1.5})
     assert table.calibration(ENV) == {"factor": 1.5}

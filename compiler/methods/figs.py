@@ -82,7 +82,7 @@ class FigsOptions(GradientOptions):
 
 
 def _printed(given: Optimizer, decay: float) -> Optimizer:
-    """Adam with the printed epsilon of 1; any other optimiser as usual."""
-    if given.kind != "adam" or given.epsilon is not None:
-        return completed(given, rate=1.6, decay=decay)
-    return completed(given.model_copy(update={"epsilon": 1.0}), rate=1.6, decay=decay)
+    """Adam with the printed epsilon of 1, which goes with the printed rate; any other optimiser as usual."""
+    if given.kind == "adam" and given.epsilon is None and given.rate is None:
+        given = given.model_copy(update={"epsilon": 1.0})
+    return completed(given, rate=1.6, decay=decay)

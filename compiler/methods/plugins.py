@@ -17,8 +17,6 @@ from typing import Any
 from nasc.compiler.elaborate import Space
 from nasc.compiler.fullest import Fullest, fullest
 from nasc.compiler.ir import Network
-from nasc.compiler.lower_masked import masked_source
-from nasc.compiler.masks import masked
 from nasc.compiler.methods.budget import steps_of
 from nasc.compiler.methods.evolution import EvolutionOptions
 from nasc.compiler.methods.fbnet import FbnetOptions
@@ -109,6 +107,10 @@ def _fullest_network(space: Space, options: Any) -> Network:
 
 
 def _fullest_source(space: Space, options: Any, about: str) -> str:
+    # Not above: writing code loads numpy, and checking a file does not need it.
+    from nasc.compiler.lower_masked import masked_source
+    from nasc.compiler.masks import masked
+
     return masked_source(masked(_fullest(space, options)), about)
 
 

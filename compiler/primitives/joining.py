@@ -21,6 +21,9 @@ from nasc.compiler.primitives.forms import (
     elements_of,
 )
 
+PARALLEL = "parallel"
+"""The attribute of an `add` whose operands are operators side by side: none of them is a shortcut."""
+
 
 def _agree(use: Use, operator: str) -> None:
     for other in use.inputs[1:]:
@@ -59,7 +62,7 @@ class Add(Primitive):
         return Saved()
 
     def torch(self, node: Node, inputs: Sequence[Tensor]) -> TorchForm:
-        return Expression(_operands(len(inputs), " + "), side="shortcut")
+        return Expression(_operands(len(inputs), " + "), side="beside" if node.attributes.get(PARALLEL) else "shortcut")
 
     def onnx(self, node: Node, inputs: Sequence[Tensor], operands: Sequence[str], build: OnnxBuilder) -> str:
         return _chain("Add", operands, build)

@@ -140,6 +140,8 @@ def _stages(given: tuple[str, ...]) -> tuple[Path | None, Any]:
 
     if len(given) > 1 or re.match(r"[a-z]+_[a-z]+\d", given[0]):
         return None, read_stages("<arguments>", "\n".join(given))
+    if given[0].endswith(".pt2"):
+        raise click.UsageError(f"{given[0]} is an exported program: write --exported {given[0]}")
     problems = Diagnostics()
     text = read_text(Path(given[0]), problems)
     problems.raise_errors()

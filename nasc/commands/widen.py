@@ -59,4 +59,4 @@ def command(
         click.echo(out)
     for line in widened.notes:
         click.echo(f"note: {line}", err=True)
-    click.echo(f"opened {widened.opened} widths; members: {members:,}", err=True)
+    click.echo(f"opened {widened.opened} width{'s' * (widened.opened != 1)}; members: {members:,}", err=True)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasc.compiler.cost import cost_of
 from nasc.compiler.expected import cost_formulas, kept_cost
 from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
@@ -21,7 +22,7 @@ from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.methods.figs import FigsOptions
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.costs import UNITS
+from nasc.runtime.costs import UNITS, require_reached
 from nasc.runtime.expected_cost import ExpectedCost
 from nasc.runtime.masks import MaskBank, fix, with_masks
 from nasc.runtime.masks_state import gathered_state
@@ -61,10 +62,16 @@ def search(context: Context) -> Outcome:
 
 
 def expected_cost(context: Context, masks: MaskedNetwork) -> tuple[ExpectedCost, str]:
-    """The expected cost, and a word that tells it from others. Raises `NascError` where the table lacks a latency."""
+    """The expected cost, and a word that tells it from others.
+
+    Raises `NascError` where the table lacks a latency, and where no network meets the target.
+    """
     names, most = list(masks.opens), [each.widths[-1] for each in masks.opens.values()]
-    kind = context.options.cost
+    kind, target = context.options.cost, context.options.target
     if kind != "latency":
+        if target is not None:
+            least = cost_of(context.source.space)
+            require_reached((least.macs if kind == "macs" else least.params).min, target, UNITS[kind])
         return ExpectedCost(names, most, cost_formulas(masks, kind)), kind
     fixed, lines, digest = latency_lines(context, masks)
     return ExpectedCost(names, most, (fixed,), lines), digest
@@ -85,6 +92,7 @@ class Figs(Searched):
         self.masks, self.price, self.kind = masks, cost, options.cost
         self.bank = MaskBank(masks, options.logit, options.tau)
         self.bank.mode = "ones"
+        self.searching = False
         self.multiplier: Multiplier | None = None
         if options.target is not None:  # from a cost that weighs as much as a cross-entropy of 1
             self.alpha = 1 / max(self.expected_cost(), 1e-9)
@@ -106,8 +114,6 @@ class Figs(Searched):
     def start_epoch(self, epoch: int) -> None:
         """Nothing is masked in warm-up."""
         self.bank.mode = "sample" if self.searching else "ones"
-
-    searching = False
 
     def begin(self) -> None:
         self.searching = True

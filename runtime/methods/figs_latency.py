@@ -9,7 +9,7 @@ from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.methods.relax import RelaxedLayer, relax
 from nasc.compiler.network import network_of
 from nasc.dsl.diagnostics import DiagnosticError, NascError
-from nasc.runtime.costs import Costs, missing_table
+from nasc.runtime.costs import Costs, missing_table, require_target
 from nasc.runtime.expected_cost import Line, line_of
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.search_context import Context
@@ -24,7 +24,8 @@ def latency_lines(context: Context, masks: MaskedNetwork) -> tuple[float, tuple[
     these numbers from others.
 
     An operator's latency is linear between the widths of the table, and falls to 0 with one that may go. Raises
-    `NascError` where the table lacks a latency, and for a space whose blocks have several widths.
+    `NascError` where the table lacks a latency, for a space whose blocks have several widths, and where no network
+    meets the target.
     """
     path, options = context.settings.table, context.options
     if path is None:
@@ -37,6 +38,8 @@ def latency_lines(context: Context, masks: MaskedNetwork) -> tuple[float, tuple[
         costs = target_costs(layers, load_manifest(context.job.folder), table, options.targets)
     if costs.others:
         raise NascError("FiGS cannot search for the worst of several targets", help="--targets sum, or one by its name")
+    if options.target is not None:
+        require_target(costs, layers, options.target)
     by_address = {layer.address: layer for layer in layers}
     lines = [line for full in masks.fullest.layers for line in _lines(full, by_address.get(full.address), costs)]
     return costs.fixed, tuple(lines), costs.digest

@@ -20,7 +20,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nasc.compiler import expr
 from nasc.compiler.cost import cost_of, graph_formula
 from nasc.compiler.fullest import fullest
-from nasc.compiler.ir import Network
 from nasc.compiler.masked_member import Kept, keep, member_of
 from nasc.compiler.masked_weights import gathered
 from nasc.compiler.masks import MaskedNetwork, masked
@@ -35,6 +34,7 @@ from nasc.runtime.costs import UNITS
 from nasc.runtime.data_loader import loader
 from nasc.runtime.evaluate import evaluate
 from nasc.runtime.masks import masking_modules
+from nasc.runtime.masks_state import gathered_state
 from nasc.runtime.member_model import module_of
 from nasc.runtime.methods.trials import training_data, training_options
 from nasc.runtime.metrics import append_metrics, read_metrics, rewind_metrics
@@ -178,18 +178,6 @@ def kept_of(network: MaskedNetwork, penalty: CostPenalty, options: MorphnetOptio
     return Kept(kept.widths, {**kept.ranked, **ranked})
 
 
-def taken_state(network: MaskedNetwork, kept: Kept, found: Network, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of the found network's `model.py`: the channels that are kept of what is stored."""
-    state = {}
-    for each in gathered(network, kept, found):
-        tensor = stored[each.source]
-        for axis, channels in enumerate((each.first or None, each.second)):
-            if channels is not None:
-                tensor = tensor.index_select(axis, torch.tensor(channels, device=tensor.device))
-        state[each.target] = tensor.clone().contiguous()
-    return state
-
-
 def _outcome(
     context: Context, network: MaskedNetwork, supernet: nn.Module, penalty: CostPenalty, trained: TrainResult
 ) -> Outcome:
@@ -199,7 +187,7 @@ def _outcome(
     space = space_of(open_file("<found>", member_text(source.space, member, source.module)))
     found = network_of(space)
     module = module_of(found)
-    state = taken_state(network, kept, found, supernet.state_dict())
+    state = gathered_state(supernet, gathered(network, kept, found))
     checkpoint.restore_weights(module, state, "the fullest network")
     data = training_data(context)
     images = loader(data.train, options.batch, True, options.seed, 0, drop_last=False, workers=settings.workers)

@@ -24,7 +24,7 @@ class Conv(nn.Module):
 
 
 class IrbResidual(nn.Module):
-    """Block `irb`: residual, projected; 4 layers."""
+    """Block `irb`: residual; 4 layers."""
 
     def __init__(self, channels: int, hidden: int, mask1: str, mask2: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class IrbResidual(nn.Module):
         self.norm2 = MaskedBatchNorm2d(hidden, mask=mask1)
         self.pointwise2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
         self.norm3 = MaskedBatchNorm2d(channels, mask="")
-        self.shortcut = nn.Sequential(
+        self.beside = nn.Sequential(
             nn.Conv2d(channels, hidden, kernel_size=1, bias=False),
             MaskedBatchNorm2d(hidden, mask=mask2),
             nn.ReLU(),
@@ -57,12 +57,12 @@ class IrbResidual(nn.Module):
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.depthwise(y)))
         y = self.norm3(self.pointwise2(y)) + x
-        x = y + self.shortcut(x)
+        x = y + self.beside(x)
         return x
 
 
 class Irb(nn.Module):
-    """Block `irb`: projected; 2 layers."""
+    """Block `irb`; 2 layers."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Irb(nn.Module):
         self.norm2 = MaskedBatchNorm2d(hidden, mask=mask1)
         self.pointwise2 = nn.Conv2d(hidden, out_channels, kernel_size=1, bias=False)
         self.norm3 = MaskedBatchNorm2d(out_channels, mask="")
-        self.shortcut = nn.Sequential(
+        self.beside = nn.Sequential(
             nn.Conv2d(in_channels, hidden, kernel_size=1, bias=False),
             MaskedBatchNorm2d(hidden, mask=mask2),
             nn.ReLU(),
@@ -110,7 +110,7 @@ class Irb(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.act(self.norm1(self.pointwise1(x)))
         y = self.act(self.norm2(self.depthwise(y)))
-        x = self.norm3(self.pointwise2(y)) + self.shortcut(x)
+        x = self.norm3(self.pointwise2(y)) + self.beside(x)
         return x
 
 
