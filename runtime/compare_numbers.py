@@ -41,7 +41,10 @@ def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, f
 
 
 def interval(values: Sequence[float]) -> Interval | None:
-    """The mean with its t-interval; None of nothing, and without ends of a single value."""
+    """The mean with its t-interval, cut to 0 .. 1; None of nothing, and without ends of a single value.
+
+    What is compared are shares: accuracies and hypervolumes.
+    """
     from scipy.stats import t  # type: ignore[import-untyped]
 
     if not values:
@@ -50,4 +53,4 @@ def interval(values: Sequence[float]) -> Interval | None:
     if count < 2:
         return Interval(mean, None, None)
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * statistics.stdev(values) / count**0.5
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))

@@ -73,7 +73,7 @@ def _sections(comparison: Comparison, svg: str) -> list[str]:
 def plot_comparison(comparison: Comparison) -> Figure:
     """Cost against accuracy of every network; colour, marker and line say the method, the line is its own front."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     if not any(comparison.of_method(method) for method in comparison.methods):
@@ -88,6 +88,8 @@ def plot_comparison(comparison: Comparison) -> Figure:
     costs = [one.cost for one in comparison.found if one.cost]
     if costs and max(costs) / min(costs) >= LOG_RANGE:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)

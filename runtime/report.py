@@ -17,6 +17,8 @@ from nasc.compiler.count import count_members
 from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
+from nasc.runtime.compare_report import PAGE as COMPARED
+from nasc.runtime.compare_report import RAW
 from nasc.runtime.metrics import Record, read_metrics
 from nasc.runtime.report_latencies import Latency, latencies_section, write_latencies
 from nasc.runtime.report_network import network_svg
@@ -49,6 +51,8 @@ def _write_run(run: Path, path: Path) -> Path:
     sections = _run_sections(run)
     if not sections:
         help = "name the folder of a search, of a sweep or of `nasc train`"
+        if (run / RAW).is_file():
+            help = f"`nasc compare` has written the page of a comparison: {run / COMPARED}"
         raise NascError(f"{run} holds no run to report on", help=help)
     write_file(path, page(run.resolve().name, sections))
     return path

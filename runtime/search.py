@@ -261,6 +261,9 @@ def _target(text: str, cost: str, said: bool) -> dict[str, Any]:
 def _report(job: Job, result: SearchResult, form: str) -> None:
     if not is_first():
         return
+    target = result.details.get("target")
+    if isinstance(target, int | float) and result.cost > target * (1 + 1e-9):
+        click.echo(f"warning: the target of {amount(target)} {result.unit} was not met", err=True)
     if form == "json":
         click.echo(json.dumps(asdict(result), indent=2, default=str))
         return

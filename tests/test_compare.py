@@ -386,10 +386,11 @@ def test_hypervolume_counts_the_dominated_cells(points: list[tuple[int, int]], r
 
 
 def test_intervals_are_students() -> None:
-    """For 1, 2, 3 the deviation is 1, and the quantile at two degrees of freedom 4.3027 (any table has it)."""
-    found = interval([1.0, 2.0, 3.0])
-    assert found is not None and found.mean == 2.0 and found.high is not None
-    assert found.high - 2.0 == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    """For 0.4, 0.5, 0.6 the deviation is 0.1, and the quantile at two degrees of freedom 4.3027 (any table has it)."""
+    found = interval([0.4, 0.5, 0.6])
+    assert found is not None and found.mean == 0.5 and found.high is not None
+    assert found.high - 0.5 == pytest.approx(0.43027 / math.sqrt(3), rel=1e-4)
+    assert interval([0.1, 0.9]) == (0.5, 0.0, 1.0)  # shares
     assert interval([0.5]) == (0.5, None, None) and interval([]) is None
 
 

@@ -43,7 +43,8 @@ class FigsOptions(GradientOptions):
     target: Target = Field(
         None,
         description="the most that the found network may cost, in the unit of `cost` (microseconds for latency): "
-        "lambda is found as the search runs, and in the end all logits are moved together; chosen",
+        "lambda is moved as the search runs, from the one given or else from where the cost weighs as much as a "
+        "cross-entropy of 1, and in the end all logits are moved together; chosen",
     )
     weights: OptimizerField = Field(
         default_factory=lambda: Optimizer(kind="adam"),
@@ -74,8 +75,8 @@ class FigsOptions(GradientOptions):
 
     @model_validator(mode="after")
     def _search_left(self) -> Self:
-        if self.target is not None and "alpha" in self.model_fields_set:
-            raise ValueError("lambda is found by the search when there is a target: leave one of them out")
+        if self.target is not None and len(self.alpha) > 1:
+            raise ValueError("lambda is found by the search when there is a target: leave one to start from")
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup must be below epochs ({self.epochs}): else nothing is left to search in")
         return self

@@ -20,7 +20,7 @@ from nasc.compiler.lower_masked import masked_paths
 from nasc.compiler.masked_member import Kept, kept_widths, member_of, operators_left
 from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.masks import MaskedNetwork, masked
-from nasc.compiler.methods.figs import FigsOptions
+from nasc.compiler.methods.figs import STRENGTHS, FigsOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import UNITS, require_reached
 from nasc.runtime.expected_cost import ExpectedCost
@@ -94,8 +94,9 @@ class Figs(Searched):
         self.bank.mode = "ones"
         self.searching = False
         self.multiplier: Multiplier | None = None
-        if options.target is not None:  # from a cost that weighs as much as a cross-entropy of 1
-            self.alpha = 1 / max(self.expected_cost(), 1e-9)
+        if options.target is not None:
+            if options.alpha == STRENGTHS[options.cost]:  # none was given: the cost weighs as much as an entropy of 1
+                self.alpha = 1 / max(self.expected_cost(), 1e-9)
             self.multiplier = Multiplier(options.target, self.alpha)
         try:
             with_masks(supernet, self.bank)
