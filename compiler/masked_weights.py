@@ -12,6 +12,7 @@ from nasc.compiler.lower_masked import widest
 from nasc.compiler.masked_member import Kept
 from nasc.compiler.masks import MaskedLayer, MaskedNetwork, follow
 from nasc.compiler.primitives import PRIMITIVES
+from nasc.compiler.primitives.forms import channels_of
 from nasc.compiler.segments import Derived, Masked, Plain, Segment, Taken
 from nasc.compiler.specialise import JOINS
 from nasc.compiler.vanishing import alive
@@ -40,7 +41,7 @@ def _by_layer(masked: MaskedNetwork, kept: Kept) -> dict[str, _Channels]:
         return made.output
 
     network = masked.fullest.network
-    every: Channels | None = tuple(range(int(network.input.channels)))  # type: ignore[arg-type]
+    every: Channels | None = tuple(range(channels_of(network.input)))
     follow(network, [(layer.layer.address, layer) for layer in masked.layers], every, channels)
     return found
 
@@ -185,7 +186,7 @@ def _stored_there(masked: MaskedNetwork, kept: Kept) -> Iterator[_Source]:
         for node in _stored(made.graph):
             if node.name in layer.left:
                 inside = known[node.inputs[0]]
-                whole = inside == tuple(range(int(made.graph.tensor(node.inputs[0]).channels)))  # type: ignore[arg-type]
+                whole = inside == tuple(range(channels_of(made.graph.tensor(node.inputs[0]))))
                 inside = None if whole else inside
                 yield _Source(made.address, paths[node.name], node, inside, layer.made[node.name])
 

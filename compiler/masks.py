@@ -21,6 +21,7 @@ from nasc.compiler.graph_tools import attribute_sizes
 from nasc.compiler.ir import Graph, Network, Node, Tensor
 from nasc.compiler.methods.refused import Refused
 from nasc.compiler.primitives import PRIMITIVES
+from nasc.compiler.primitives.forms import channels_of
 from nasc.compiler.primitives.masking import MASK
 from nasc.compiler.segments import Derived, Masked, Plain, Segments, Taken, key_of, names_of
 from nasc.compiler.specialise import PRESENCE
@@ -66,7 +67,7 @@ def masked(fullest: Fullest) -> MaskedNetwork:
         layers.append(made)
         return made.segments[made.graph.output]
 
-    first: Segments = (Plain(int(fullest.network.input.channels)),)  # type: ignore[arg-type]
+    first: Segments = (Plain(channels_of(fullest.network.input)),)
     follow(fullest.network, [(layer.address, layer) for layer in fullest.layers], first, mask)
     masks = {
         str(n.attributes[MASK]): _applied(n, made) for made in layers for n in made.graph.nodes if MASK in n.attributes
