@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from nasc.compiler.cost import cost_of
 from nasc.compiler.methods.budget import TooLittleError, least, passed, within
+from nasc.compiler.methods.values import first_problem
 from nasc.compiler.opened import Checked, open_file, space_of
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.compare_plan import Asked, Plan, Refusal, plans_of, said
@@ -33,7 +34,6 @@ from nasc.runtime.progress import Progress, standard_progress
 from nasc.runtime.search_context import Settings
 from nasc.runtime.search_job import BEST, RESULT, WEIGHTS, data_of, search
 from nasc.runtime.seeds import derive_seed
-from nasc.runtime.sweep_table import first_problem
 from nasc.runtime.train_file import train_file
 from nasc.runtime.train_options import TrainOptions
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from nasc.compiler.cost import cost_of
 from nasc.compiler.methods.option_text import read_plain
+from nasc.compiler.methods.values import first_problem
 from nasc.compiler.opened import open_file, space_of
 from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
@@ -34,7 +35,7 @@ from nasc.runtime.report_page import read_json, svg_of
 from nasc.runtime.search_context import Job, Settings
 from nasc.runtime.search_job import BEST, RESULT, data_of, search
 from nasc.runtime.search_run import CHECKPOINT, KIND, VERSION, WARMUP
-from nasc.runtime.sweep_table import SWEEP, Sweep, SweepRun, first_problem, sweep_table
+from nasc.runtime.sweep_table import SWEEP, Sweep, SweepRun, sweep_table
 from nasc.runtime.train_file import train_file
 from nasc.runtime.train_options import TrainOptions
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from nasc.compiler.methods.values import first_problem
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.report_page import plain, read_json
 
@@ -90,13 +91,6 @@ def read_sweep(path: Path) -> Sweep:
         return Sweep.model_validate(read_json(path))
     except ValidationError as error:
         raise NascError(f"{path} is not a sweep: {first_problem(error)}") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, higher: bool = True) -> list[int]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.supernet import GradientOptions, SupernetOptions
-from nasc.compiler.methods.values import Options
+from nasc.compiler.methods.values import Options, first_problem
 from nasc.dsl.diagnostics import NascError
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def changed(options: Options, **values: Any) -> Any:
     try:
         return type(options).model_validate(given)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
-        raise NascError(f"{place}: {message}" if place else message) from None
+        raise NascError(first_problem(error)) from None
 
 
 def least(method: Method, options: SearchOptions) -> Any:

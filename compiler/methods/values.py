@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from nasc.dsl.diagnostics import NascError
 
@@ -15,6 +15,13 @@ class OptionError(NascError):
     def __init__(self, option: str, message: str, help: str | None = None) -> None:
         super().__init__(message, help)
         self.option = option
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 class Options(BaseModel):
