@@ -73,7 +73,7 @@ TRAINING: dict[str, Any] = {
 }  # fmt: skip
 SHARED: dict[str, Any] = {"batch": BATCH, "cost": "params", "augment": "none", "weights": {"kind": "sgd", "rate": RATE}}
 OPTIONS: dict[str, dict[str, Any]] = {
-    "figs": {"warmup": WARMUP, "tau": 0.5, "architecture": {"kind": "adam", "rate": 100.0}},
+    "figs": {"warmup": WARMUP, "tau": 0.5, "architecture": {"kind": "adam", "rate": 100.0, "epsilon": 1.0}},
     "morphnet": {"split": 0.95},
 }
 """Of each method, beside what all have."""

@@ -15,6 +15,8 @@ from tests.fuzz_commands import SECONDS, Broken, Opened, commands_for, inspect, 
 from tests.fuzz_grammar import grammar
 from tests.fuzz_inputs import KINDS, generate
 
+MOST_SECONDS = 4 * SECONDS
+"""A test runs on machines of any speed and load: three times slower than where `SECONDS` was chosen has been seen."""
 SEEDS = sorted((Path(__file__).parent / "fuzz_seeds").glob("*.nas"))
 
 
@@ -30,7 +32,7 @@ def commands(path: Path) -> Iterator[tuple[str, float]]:
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
 def test_what_once_went_wrong(path: Path) -> None:
     for name, seconds in commands(path):
-        assert seconds < SECONDS, name
+        assert seconds < MOST_SECONDS, name
 
 
 @pytest.mark.parametrize("number", range(25))
@@ -38,7 +40,7 @@ def test_a_few_new_inputs(number: int, tmp_path: Path) -> None:
     _, data = generate(f"test:{number}")
     (tmp_path / "fuzzed.nas").write_bytes(data)
     for name, seconds in commands(tmp_path / "fuzzed.nas"):
-        assert seconds < SECONDS, name
+        assert seconds < MOST_SECONDS, name
 
 
 def test_there_are_seeds_and_every_kind_can_be_made() -> None:
