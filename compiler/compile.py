@@ -65,7 +65,8 @@ def compile_file(
     writes Prunodes as two masked copies, for comparison.
 
     Raises `DiagnosticError` for a file with errors or one that cannot be lowered yet, and `NascError` for settings
-    and names that fit nothing, for weights that do not fit, and for a folder that holds what nasc did not write.
+    and names that fit nothing (so for a `method` of one member), for weights that do not fit, and for a folder that holds
+    what nasc did not write.
     """
     require_own(out, force=force)
     checked = open_file(path, sets=sets)
@@ -91,6 +92,11 @@ def compile_checked(
     single = count_members(space) == 1
     if single and literal:
         raise NascError(f"`{space.name}` is one network: it has no Prunodes", help="leave --prunode out")
+    if single and method is not None:
+        raise NascError(
+            f"`{space.name}` is one network: there is nothing to search",
+            help="leave --method out, or open its widths with `nasc widen` first",
+        )
     if single:
         network = network_of(space)
         files = _member_files(network, weights, seed)

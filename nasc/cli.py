@@ -76,8 +76,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
+        except KeyboardInterrupt as stop:
+            click.echo("; ".join(["\ninterrupted", *stop.args]), err=True)
             ctx.exit(130)
         except NascError as error:
             click.echo(message_of(error), err=True)

@@ -144,7 +144,7 @@ class _Run:
         if budget.unit == "steps":
             return int(budget.amount)
         seed = self.asked.seeds[0]
-        options = least(plan.method, plan.at(plan.options, 0, seed))
+        options = least(plan.method, plan.at(plan.options, 0, seed), plan.keep_warmup)
         steps, folder = plan.method.steps(options, self._images(plan, seed)), self.out / PILOTS / plan.method.name
         if not (folder / RESULT).is_file():
             self.progress.line(f"{plan.method.name}: measuring how long a step takes")
@@ -161,7 +161,8 @@ class _Run:
         by one would train the same ones again.
         """
         options = plan.at(plan.options, point, derive_seed(seed, "point", point))
-        return within(plan.method, options, self._images(plan, seed), self.allowed[plan.method.name])
+        images, allowed = self._images(plan, seed), self.allowed[plan.method.name]
+        return within(plan.method, options, images, allowed, plan.keep_warmup)
 
     def _images(self, plan: Plan, seed: int) -> int:
         """The training images that searches of a seed have: the same for all methods."""

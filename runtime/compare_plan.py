@@ -5,7 +5,6 @@ A method that cannot do it is refused, with the reason; the others go on.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 from collections.abc import Sequence
@@ -14,22 +13,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
 
 from nasc.compiler.compile import compile_checked, method_options, space_hash
 from nasc.compiler.count import count_members
 from nasc.compiler.identifiers import class_name
 from nasc.compiler.ir import Network
-from nasc.compiler.methods.budget import changed
+from nasc.compiler.methods.budget import changed, warmed_up
 from nasc.compiler.methods.option_text import read_option
 from nasc.compiler.methods.plugins import Method, find_method, method_names
 from nasc.compiler.methods.search_options import SearchOptions
 from nasc.compiler.methods.sections import read_section
+from nasc.compiler.methods.supernet import GradientOptions
 from nasc.compiler.methods.values import Cost
 from nasc.compiler.opened import Checked, space_of
 from nasc.compiler.primitives.forms import sizes_of
 from nasc.dsl.diagnostics import Diagnostics, NascError, did_you_mean
-from nasc.runtime.search_context import Job
+from nasc.runtime.search_context import CompiledSupernet, Job
 from nasc.runtime.search_job import SPACE
 
 SPREAD = 4.0
@@ -93,12 +92,16 @@ class Asked(BaseModel):
 
 @dataclass(frozen=True)
 class Plan:
-    """A method's part: its search module's job, its options but for the budget, and the values of its strength."""
+    """A method's part: its search module's job, its options but for the budget, and the values of its strength.
+
+    `keep_warmup`: the warm-up is as many epochs as it says, whatever the budget makes of the epochs.
+    """
 
     method: Method
     job: Job
     options: Any
     strengths: tuple[float, ...]
+    keep_warmup: bool
 
     def at(self, options: Any, point: int, seed: int) -> Any:
         """The options of one search."""
@@ -172,7 +175,10 @@ def _plan(checked: Checked, name: str, shared: dict[str, Any], own: dict[str, An
     """Raises `NascError` where a method refuses the space or what is asked of all, `_Misused` for its own options."""
     method, stated = method_options(checked, name)
     options = changed(stated, **shared)
+    keep_warmup = "warmup" in own and isinstance(options, GradientOptions)
     try:
+        if keep_warmup:
+            options = warmed_up(options, own["warmup"])
         options = changed(options, **own)
         strengths = strengths_of(method, options, points)
     except NascError as error:
@@ -181,7 +187,7 @@ def _plan(checked: Checked, name: str, shared: dict[str, Any], own: dict[str, An
     network = Network.model_validate_json((folder / SPACE).read_bytes())
     if method.network(space_of(checked), options) != network:
         raise _Misused("its options make another SuperNet than the file's", help="state them in the file instead")
-    return Plan(method, _job(network, method, options, folder), options, strengths)
+    return Plan(method, _job(network, method, options, folder), options, strengths, keep_warmup)
 
 
 def strengths_of(method: Method, options: Any, points: int) -> tuple[float, ...]:
@@ -227,19 +233,9 @@ def _job(network: Network, method: Method, options: Any, folder: Path) -> Job:
         space=network.name,
         space_hash=space_hash(network),
         folder=folder,
-        supernet=_supernet(folder, class_name(network.name, ())) if method.has_supernet else None,
+        supernet=CompiledSupernet(folder, class_name(network.name, ())) if method.has_supernet else None,
         input_shape=sizes_of(network.input),  # type: ignore[arg-type]
         classes=int(network.output[1][0]),
         method=method.name,
         options=options.model_dump(mode="json", by_alias=True),
     )
-
-
-def _supernet(folder: Path, name: str) -> type[nn.Module]:
-    """The class of a `supernet.py` that was compiled just now: of the `.nas` file it holds but checked names."""
-    spec = importlib.util.spec_from_file_location("nasc_compared_supernet", folder / "supernet.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: type[nn.Module] = getattr(module, name)
-    return found

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
-Amp = Literal["auto", "on", "off"]
-"""`auto`: on a GPU only."""
-
-ChannelsLast = Literal["auto", "on", "off"]
-"""`auto`: on a CPU without mixed precision, where it was measured to be faster."""
+from nasc.runtime.search_context import Amp, ChannelsLast
 
 
 def precision_of(amp: Amp, device: torch.device) -> torch.dtype | None:

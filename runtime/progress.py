@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -67,6 +68,9 @@ class PlainProgress:
 class LiveProgress:
     """A bar with the time left, on a terminal."""
 
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+
     def start(self, title: str, total: int, done: int = 0) -> None:
         self._bar = RichProgress(
             TextColumn("{task.description}"),
@@ -76,7 +80,7 @@ class LiveProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=self._console,
         )
         self._task = self._bar.add_task(title, total=total, completed=done, text="")
         self._bar.start()
@@ -85,7 +89,7 @@ class LiveProgress:
         self._bar.update(self._task, advance=1, text=text)
 
     def line(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:
         self._bar.stop()
@@ -94,6 +98,17 @@ class LiveProgress:
 def standard_progress() -> Progress:
     """The live bar where standard error is a terminal, plain lines elsewhere."""
     return LiveProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+def is_first() -> bool:
+    """Is this the process that speaks for all? `torchrun` numbers those of one search."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def loading(data: str) -> None:
+    """Say what takes the first seconds of a command, before it is imported."""
+    if is_first():
+        print(f"loading PyTorch and the data {data}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -70,11 +70,6 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_first() -> bool:
-    """Is this the process that speaks for all?"""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
 def ranks_of(device: torch.device) -> Iterator[Ranks]:
     """The ranks that the environment tells of (`torchrun` sets it), joined until the end of the context.

@@ -1,4 +1,7 @@
-"""The command line of a generated search module, which states its space in a `Job` and calls `main`."""
+"""The command line of a generated search module, which states its space in a `Job` and calls `main`.
+
+What searches is imported when it is to search: it takes seconds, which help and mistakes need not.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,10 @@ from nasc.compiler.methods.option_text import read_option
 from nasc.compiler.methods.plugins import find_method
 from nasc.dsl.diagnostics import DiagnosticError, NascError
 from nasc.runtime.bounds import COUNTS, TIMES, parse_amount
-from nasc.runtime.progress import amount, shown
-from nasc.runtime.ranks import is_first
-from nasc.runtime.search_context import Job, SearchResult, Settings
-from nasc.runtime.search_job import options_of, search
-from nasc.runtime.sweep import Retraining, at, points_of, sweep
-from nasc.runtime.sweep_table import sweep_table
-from nasc.runtime.targets import target_lines
+from nasc.runtime.progress import amount, is_first, loading, shown
+from nasc.runtime.search_context import CompiledSupernet, Job, SearchResult, Settings
 
-__all__ = ["Job", "SearchResult", "Settings", "how_to_run", "main", "options_of", "search", "search_command"]
+__all__ = ["CompiledSupernet", "Job", "SearchResult", "Settings", "how_to_run", "main", "search_command"]
 
 TRIAL_BATCH = 2
 
@@ -214,10 +212,17 @@ def _run(job: Job, given: dict[str, Any]) -> None:
         return
     if given["data"] is None:
         raise click.UsageError("Missing option '--data', such as `--data digits` or `--data synthetic`.")
+    loading(given["data"])
+    from nasc.runtime.search_job import options_of, search
+    from nasc.runtime.sweep import Retraining, at, points_of, sweep
+    from nasc.runtime.sweep_table import sweep_table
+
     form = given.pop("form")
     retraining = Retraining.of(given.pop("retrain"), given.pop("training"))
     settings = Settings(**{name: given.pop(name) for name in Settings.model_fields if name in given})
     options = options_of(job, _changes(job, given, trial=settings.steps is not None))
+    if settings.table is not None and options.cost != "latency" and is_first():
+        click.echo(f"note: --table is not looked at: the search is for {options.cost}, not for latency", err=True)
     points = points_of(options)
     if settings.steps is not None and len(points) > 1:
         click.echo(f"a trial is the first of {len(points)} runs: {points[0].words}", err=True)
@@ -259,6 +264,8 @@ def _target(text: str, cost: str, said: bool) -> dict[str, Any]:
 
 
 def _report(job: Job, result: SearchResult, form: str) -> None:
+    from nasc.runtime.targets import target_lines
+
     if not is_first():
         return
     target = result.details.get("target")

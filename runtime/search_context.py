@@ -1,36 +1,66 @@
-"""What a search is given and what it hands back: the interface of the run-time half of a search method."""
+"""What a search is given and what it hands back: the interface of the run-time half of a search method.
+
+A generated `search.py` imports this for its `Job`; torch is imported only when there is something to search.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
 
-from nasc.compiler.elaborate import Space
-from nasc.compiler.ir import Network
-from nasc.compiler.member import Member
-from nasc.compiler.methods.plugins import Method
-from nasc.dsl.loader import Module
-from nasc.runtime.data import DataSplits
-from nasc.runtime.precision import Amp, ChannelsLast
-from nasc.runtime.progress import Progress
-from nasc.runtime.ranks import Ranks
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from nasc.compiler.elaborate import Space
+    from nasc.compiler.ir import Network
+    from nasc.compiler.member import Member
+    from nasc.compiler.methods.plugins import Method
+    from nasc.dsl.loader import Module
+    from nasc.runtime.data import DataSplits
+    from nasc.runtime.progress import Progress
+    from nasc.runtime.ranks import Ranks
+
+Amp = Literal["auto", "on", "off"]
+"""Mixed precision; `auto`: on a GPU only."""
+
+ChannelsLast = Literal["auto", "on", "off"]
+"""How images lie in memory; `auto`: on a CPU without mixed precision, where it was measured to be faster."""
+
+
+@dataclass(frozen=True)
+class CompiledSupernet:
+    """Makes the SuperNet of a compiled folder: the class `name` of its `supernet.py`, which is imported then.
+
+    That file is code, made of a `.nas` file by `nasc compile`, and run like the `search.py` beside it.
+    """
+
+    folder: Path
+    name: str
+
+    def __call__(self) -> nn.Module:
+        spec = importlib.util.spec_from_file_location("nasc_compiled_supernet", self.folder / "supernet.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        supernet: nn.Module = getattr(module, self.name)()
+        return supernet
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a generated search module knows: its space, its SuperNet where the method has one, and the options of the
-    file's search section."""
+    """What a generated search module knows: its space, what makes its SuperNet where the method has one, and the
+    options of the file's search section."""
 
     space: str
     space_hash: str
     folder: Path
-    supernet: type[nn.Module] | None
+    supernet: Callable[[], nn.Module] | None
     input_shape: tuple[int, int, int]
     classes: int
     method: str

@@ -19,7 +19,8 @@ from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.measurement import Measurement
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress
-from nasc.runtime.search import Job, Settings, main, options_of, search
+from nasc.runtime.search import Job, Settings, main
+from nasc.runtime.search_job import options_of, search
 from nasc.runtime.table import LatencyTable
 from tests.tiny_blocks import MACHINE
 

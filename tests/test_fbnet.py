@@ -21,8 +21,8 @@ from nasc.runtime.costs import formula_costs
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.methods.fbnet import Fbnet
 from nasc.runtime.metrics import read_metrics
-from nasc.runtime.search import Job, options_of
-from nasc.runtime.search_job import read_space
+from nasc.runtime.search import Job
+from nasc.runtime.search_job import options_of, read_space
 from nasc.runtime.train_file import evaluate_file
 from tests.searches import NARROW, Killer, Stop, command, compiled, priced_table, run, same_runs
 from tests.spaces import ROOT, space_of

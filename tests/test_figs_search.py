@@ -32,7 +32,8 @@ from nasc.runtime.masks import masking_modules
 from nasc.runtime.member_model import module_of as model_of
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress, amount
-from nasc.runtime.search import Job, Settings, options_of, search
+from nasc.runtime.search import Job, Settings
+from nasc.runtime.search_job import options_of, search
 from nasc.runtime.table import LatencyTable
 from nasc.runtime.targets import target_costs
 from tests.searches import Killer, Stop, command, compiled, job_of, priced_table, run, same_runs

@@ -27,7 +27,8 @@ from nasc.compiler.count import count_members
 from nasc.runtime import search_run
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress
-from nasc.runtime.search import Job, Settings, options_of, search
+from nasc.runtime.search import Job, Settings
+from nasc.runtime.search_job import options_of, search
 from nasc.runtime.sweep import sweep
 from tests.spaces import space_of
 

@@ -41,8 +41,8 @@ from nasc.runtime.methods.prunet import Prunet
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress
 from nasc.runtime.recalibrate import recalibrate
-from nasc.runtime.search import Job, Settings, main, options_of, search
-from nasc.runtime.search_job import read_space
+from nasc.runtime.search import Job, Settings, main
+from nasc.runtime.search_job import options_of, read_space, search
 from nasc.runtime.search_run import SearchRun
 from nasc.runtime.supernet import StochasticLayer, stochastic_layers
 from nasc.runtime.table import LatencyTable

@@ -23,7 +23,8 @@ from nasc.runtime.evaluate import evaluate
 from nasc.runtime.member_model import load_model
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.progress import SilentProgress
-from nasc.runtime.search import Job, Settings, options_of, search
+from nasc.runtime.search import Job, Settings
+from nasc.runtime.search_job import options_of, search
 from nasc.runtime.sweep import Retraining, points_of, sweep
 from nasc.runtime.sweep_table import read_sweep, sweep_table
 from tests.searches import compiled

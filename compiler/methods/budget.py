@@ -60,28 +60,54 @@ def changed(options: Options, **values: Any) -> Any:
         raise NascError(first_problem(error)) from None
 
 
-def least(method: Method, options: SearchOptions) -> Any:
-    """The options of the smallest search of a method: all that a budget sets is 1."""
-    return changed(options, **dict.fromkeys(_growing(method), 1))
+def warmed_up(options: GradientOptions, warmup: Any) -> Any:
+    """Options with a warm-up of so many epochs, however few epochs they have: a budget is to set these.
+
+    Raises `NascError` for what is no number of epochs.
+    """
+    epochs = min(max(options.epochs, warmup + 1), MOST) if isinstance(warmup, int) else options.epochs
+    return changed(options, warmup=warmup, epochs=epochs)
 
 
-def within(method: Method, options: SearchOptions, images: int, budget: int) -> Any:
+def least(method: Method, options: SearchOptions, keep_warmup: bool = False) -> Any:
+    """The options of the smallest search of a method: all that a budget sets is 1, or just leaves one epoch to search
+    behind a warm-up that is kept."""
+    found: Any = options
+    for name in _growing(method):
+        found = _with(found, name, _fewest(found, name, keep_warmup), keep_warmup)
+    return found
+
+
+def within(method: Method, options: SearchOptions, images: int, budget: int, keep_warmup: bool = False) -> Any:
     """The options of a method that use a budget of steps as far as whole numbers let them.
 
     What a budget sets is set one after another, each to the most that fits while those behind it stay as stated; it
-    is 1 where nothing fits, which leaves room for less of those. Raises `TooLittleError`.
+    is 1 where nothing fits, which leaves room for less of those. The warm-up keeps its share of the epochs, or with
+    `keep_warmup` its number of them. Raises `TooLittleError`.
     """
     found: Any = options
     for name in _growing(method):
+        fewest = _fewest(found, name, keep_warmup)
 
         def at(value: int, name: str = name, before: Any = found) -> Any:
-            return changed(before, **{name: value})
+            return _with(before, name, value, keep_warmup)
 
-        fitting = bisect_right(range(1, MOST + 1), budget, key=lambda value: method.steps(at(value), images))
-        found = at(max(1, fitting))
+        fitting = bisect_right(range(fewest, MOST + 1), budget, key=lambda value: method.steps(at(value), images))
+        found = at(fewest + max(0, fitting - 1))
     if (steps := method.steps(found, images)) > budget:
-        raise TooLittleError(f"its smallest search takes {steps:,} steps, and {budget:,} are allowed")
+        warmup = f" with a warm-up of {found.warmup:,} epochs" if keep_warmup and found.warmup else ""
+        raise TooLittleError(f"its smallest search{warmup} takes {steps:,} steps, and {budget:,} are allowed")
     return found
+
+
+def _fewest(options: Any, name: str, keep_warmup: bool) -> int:
+    """The least value that a budget may give an option."""
+    return options.warmup + 1 if keep_warmup and name == "epochs" else 1
+
+
+def _with(options: Any, name: str, value: int, keep_warmup: bool) -> Any:
+    """Options with another value of what a budget sets."""
+    return changed(options, **{name: value}, **({"warmup": options.warmup} if keep_warmup else {}))
 
 
 def _growing(method: Method) -> tuple[str, ...]:

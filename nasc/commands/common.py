@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,15 @@ def refuse_replacing(file: Path, force: bool) -> None:
 
     if not force and (file.exists() or file.is_symlink()):
         raise NascError(f"{file} is there already", help="take another name, or --force to replace it")
+
+
+@contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Let Control-C end the command with `how` it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how) from None
 
 
 def allow_long_numbers() -> None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasc.commands.common import PATH, example, file_argument, format_option, open_checked, print_json, table
+from nasc.commands.common import (
+    PATH,
+    example,
+    file_argument,
+    format_option,
+    open_checked,
+    print_json,
+    resumable,
+    table,
+)
 from nasc.completing import methods as method_names
 
 if TYPE_CHECKING:
@@ -94,14 +103,18 @@ def command(
     comparison that was stopped goes on with the same command.
     """
     from nasc.compiler.opened import space_of
-    from nasc.runtime.compare import compare
-    from nasc.runtime.compare_report import PAGE
+    from nasc.runtime.progress import loading
 
     if more and first is None:
         raise click.UsageError(f"Got unexpected extra arguments ({' '.join(more)}): methods stand behind --methods.")
-    checked = open_checked(file)
-    folder = out or Path("compared", space_of(checked).name)
-    comparison = compare(checked, _asked(_names(first, more), given), folder)
+    loading(given["data"])
+    with resumable("the same command goes on from the last epoch"):
+        from nasc.runtime.compare import compare
+        from nasc.runtime.compare_report import PAGE
+
+        checked = open_checked(file)
+        folder = out or Path("compared", space_of(checked).name)
+        comparison = compare(checked, _asked(_names(first, more), given), folder)
     if form == "json":
         print_json(comparison.summary())
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nasc.commands.common import PATH, example, table
+from nasc.commands.common import PATH, example, resumable, table
 
 
 @click.command(epilog=example("nasc demo --out build/demo", "nasc demo --quick --out /tmp/demo"))
@@ -21,7 +21,8 @@ def command(out: Path, quick: bool) -> None:
     """
     from nasc.demo import FULL, QUICK, run_demo
 
-    subjects = run_demo(out, QUICK if quick else FULL, lambda text: click.echo(text, err=True))
+    with resumable("the same command goes on"):
+        subjects = run_demo(out, QUICK if quick else FULL, lambda text: click.echo(text, err=True))
     head = ["network", "accuracy", "parameters", "predicted us", "measured us"]
     rows = [
         [s.name, f"{s.accuracy:.1%}", f"{s.params:,}", f"{s.predicted_us:.1f}", f"{s.measured_us:.1f}"]

@@ -30,6 +30,9 @@ from nasc.commands.common import PATH, example, file_argument, format_option, pe
 @format_option
 def command(file: Path, weights: Path, data: str, form: str, **settings: Any) -> None:
     """Measure how well the one network of FILE classifies images."""
+    from nasc.runtime.progress import loading
+
+    loading(data)
     from nasc.runtime.train_file import evaluate_file
 
     result = evaluate_file(file, weights, data, **settings)

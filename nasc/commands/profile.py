@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from nasc.commands.common import PATH, example, format_option, print_json
+from nasc.commands.common import PATH, example, format_option, print_json, resumable
 from nasc.completing import engines
 from nasc.validation import draw, validated, validation_json, validation_lines
 
@@ -119,7 +119,7 @@ def command(
     if picture is not None and validate is None:
         raise click.UsageError("--picture shows what --validate measures: add --validate 20")
     validations: dict[str, list[Validation]] = {name: [] for name in jobs_by_name}
-    with LatencyTable(table) as opened:
+    with LatencyTable(table) as opened, resumable("the same command goes on"):
         reports = {name: _profiled(job, opened, options, jobs, asked) for name, job in jobs_by_name.items()}
         if validate is not None:
             for name, job in jobs_by_name.items():

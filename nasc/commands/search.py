@@ -30,7 +30,7 @@ def command(folder: Path, arguments: tuple[str, ...]) -> None:
     module = folder / "search.py"
     if not module.is_file():
         raise NascError(f"there is no search module {module}", help="`nasc compile FILE -o DIR` writes one for a space")
-    # A process of its own: its imports (`supernet`) must not meet ours, and it may start others like it.
+    # A process of its own, as for whoever runs the module by itself.
     code = subprocess.run([sys.executable, str(module), *arguments], check=False).returncode
     if code:
         raise click.exceptions.Exit(130 if code == -2 else code)

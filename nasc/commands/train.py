@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nasc.commands.common import PATH, example, file_argument, format_option, perplexity_text, print_json
+from nasc.commands.common import PATH, example, file_argument, format_option, perplexity_text, print_json, resumable
 
 positive = click.FloatRange(min=0, min_open=True)
 below_one = click.FloatRange(0, 1, max_open=True)
@@ -66,9 +66,13 @@ def command(file: Path, data: str, out: Path, resume: bool, form: str, **given: 
     metrics.jsonl, a copy of the network, a checkpoint after each epoch, and for data of pictures usage.py, which tells
     what is in one.
     """
-    from nasc.runtime.train_file import train_file
+    from nasc.runtime.progress import loading
 
-    result = train_file(file, data, out, _options(given), resume=resume)
+    loading(data)
+    with resumable("--resume goes on from the last epoch"):
+        from nasc.runtime.train_file import train_file
+
+        result = train_file(file, data, out, _options(given), resume=resume)
     if form == "json":
         print_json({"top1": result.top1, "top5": result.top5, "loss": result.loss, "test_top1": result.test_top1})
         return
