@@ -234,6 +234,8 @@ class ChoiceBuilder(JoinBuilder):
         for _, branch, other in made:
             if other.spatial != shape.spatial:
                 raise Mistake("E0326", f"operators of one choice give {shape} and {other}", span, note=branch.name)
+            if choice.join == "add" and not self.equal(shape.channels, other.channels, span):
+                raise Mistake("E0326", f"operators of one choice give {shape} and {other}", span, note=branch.name)
         if choice.join == "concat":
             channels: Size = 0
             for index, _, branch_shape in made:

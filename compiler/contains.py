@@ -13,7 +13,7 @@ from typing import Any
 
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
-from nasc.compiler.expr import Expr, Size, divide, multiply, substitute, variable
+from nasc.compiler.expr import Expr, Size, add, divide, multiply, substitute, variable
 from nasc.compiler.graph_tools import attribute_sizes
 from nasc.compiler.ir import Graph, Layer, Network, Node, Tensor, Variant
 from nasc.compiler.network import whole_network_of
@@ -233,12 +233,16 @@ def _unify(x: Size, y: Size, binding: Binding, matcher: _Matcher) -> Binding | N
     if not isinstance(x, Expr):
         return binding if x == y else None
     (name, *others) = x.names
-    factor = substitute(x, {name: 1})
-    if not others and name not in binding and not isinstance(factor, Expr) and x == multiply(factor, variable(name)):
-        return {**binding, name: divide(y, factor)}
+    if not others and name not in binding and all(not m or m == ((name, 1),) for m, _ in x.terms):
+        rest = substitute(x, {name: 0})
+        factor = add(substitute(x, {name: 1}), multiply(-1, rest))
+        return {**binding, name: divide(add(y, multiply(-1, rest)), factor)}
     fresh = {n: variable(n) for n in x.names if n not in binding}  # not read off: perhaps the same on both sides
     known: dict[str, Size] = {n: s for n, s in {**binding, **fresh}.items() if n in x.names}
-    return {**binding, **fresh} if _substituted(x, known) == y else None
+    if _substituted(x, known) == y:
+        return {**binding, **fresh}
+    matcher.cut |= bool(fresh)
+    return None
 
 
 def _substituted(size: Size, values: Mapping[str, Size]) -> Size:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.substitution import Blocks
 from nasc.dsl import syntax
 from nasc.dsl.diagnostics import Span
@@ -46,7 +47,8 @@ def gathered(
     """The stage with these layers. `constant` are the values that it has for all of them whatever is decided."""
     if not any(line.alternatives for line in lines):
         return replace(stage, callee=identity(stage.span), properties=(), width=None, rows=())
-    callees = (stage.callee, *(row.callee for row in stage.rows))
+    callees = [stage.callee, *(row.callee for row in stage.rows)]
+    callees += [a.callee for line in lines for a in line.alternatives]  # a `let` may have stood for them
     return _Gathering(stage, lines, constant, first_only(callees, blocks)).stage()
 
 
@@ -68,6 +70,16 @@ def first_only(callees: object, blocks: Blocks) -> frozenset[str]:
     names = mentions(callees)
     parameters = [p for name, block in blocks.items() if name in names for p in block.parameters]
     return frozenset(p.name for p in parameters if p.kind == "first") | {"stride"}
+
+
+def refuses_width(callee: Callee, blocks: Blocks) -> bool:
+    """Is an arrow after this operator an error? (In a choice the operators that take none leave it to the others.)"""
+    if isinstance(callee, syntax.Choice):
+        return False
+    block, primitive = blocks.get(callee.name), PRIMITIVES.get(callee.name)
+    if primitive is not None:
+        return not primitive.arrow and not primitive.variadic
+    return block is not None and block.width is None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from functools import cached_property
 
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Expr, Rational
-from nasc.compiler.layer_lines import Alternative, first_only, property_of
+from nasc.compiler.layer_lines import Alternative, first_only, property_of, refuses_width
 from nasc.compiler.layers import LayerText
-from nasc.compiler.substitution import Lets, Substitution, is_open
+from nasc.compiler.substitution import Lets, Opened, Substitution, is_open, sole_call
 from nasc.compiler.trellis import State
-from nasc.compiler.values import Bound
+from nasc.compiler.values import Bound, SpaceScope
 from nasc.compiler.world import dotted
 from nasc.dsl import syntax
 
@@ -62,24 +62,41 @@ class LayerWriter:
 
     def alternative(self, text: LayerText, made: Substitution) -> Alternative:
         """A layer with the decisions of a substitution made."""
-        callee = text.callee
-        if isinstance(callee, syntax.Call):
-            return self._block(text.given, callee, "", made)
-        if callee.quantifier == "one":
-            candidate, home = made.picked(callee)
-            operator = candidate.steps[0].operator
-            if len(candidate.steps) == 1 and candidate.steps[0].width is None and isinstance(operator, syntax.Call):
-                return self._block(text.given, operator, home, made)
-            return Alternative(replace(callee, candidates=(self._chain(text.given, candidate, home, made),)), {}, None)
-        if callee.quantifier == "all":
-            count = len(callee.candidates)
-            homes = [str(i + 1) for i in range(count)] if count > 1 else [""]
-            chains = [self._chain(text.given, c, h, made) for c, h in zip(callee.candidates, homes, strict=True)]
-            return Alternative(replace(callee, candidates=tuple(chains)), {}, None)
-        choice = made.choice(callee, "")
-        if isinstance(choice, syntax.Reference):
-            choice = syntax.Call(name=choice.parts[0], span=callee.span, name_span=callee.span)
-        return Alternative(choice if isinstance(choice, syntax.Call | syntax.Choice) else callee, {}, None)
+        return self._operator(text.given, text.callee, "", made)
+
+    def _operator(
+        self, given: Given, operator: syntax.Call | syntax.Choice, home: str, made: Substitution
+    ) -> Alternative:
+        if isinstance(operator, syntax.Choice):
+            return self._choice(given, operator, home, made)
+        opened = made.opened(operator, home)
+        if isinstance(opened.operator, syntax.Call):
+            return self._block(given, opened.operator, opened, made)
+        scope = SpaceScope(self.space.header.lets, {})
+        own = {key: Bound(value, scope, address) for key, (value, address) in (opened.given or {}).items()}
+        return self._choice({**given, **own}, opened.operator, opened.home, made)
+
+    def _choice(self, given: Given, choice: syntax.Choice, home: str, made: Substitution) -> Alternative:
+        """A choice decided; what it is given goes into the braces of each operator that takes it."""
+        kept = made.kept(choice, home)
+        if kept is None:
+            loose = {k: b.value for k, b in given.items() if not self._stays(given, k, b.value)}
+            return Alternative(choice, loose, None)
+        if not kept:
+            return Alternative(syntax.Call(name="nothing", span=choice.span, name_span=choice.span), {}, frozenset())
+        if choice.quantifier == "one":
+            candidate, place = kept[0]
+            operator = self._alone(candidate, made)
+            if operator is not None:
+                return self._operator(_handed(given, place), operator, place, made)
+        chains = tuple(self._chain(given, candidate, place, made) for candidate, place in kept)
+        quantifier = "one" if choice.quantifier == "one" else "all"
+        return Alternative(replace(choice, quantifier=quantifier, candidates=chains), {}, None)
+
+    def _alone(self, candidate: syntax.Candidate, made: Substitution) -> syntax.Call | None:
+        """The operator of a candidate that can be a stage's own."""
+        call = sole_call(candidate)
+        return call if call is not None and made.opened(call, "").given is not None else None
 
     def head(self, head: syntax.Head, made: Substitution) -> tuple[syntax.Step, ...]:
         """The head's steps with the decisions of a substitution made."""
@@ -89,38 +106,39 @@ class LayerWriter:
         """A candidate of several steps; what the layer is given goes into the braces of each that takes it."""
         alone = len(candidate.steps) == 1
         homes = [home if alone else dotted(home, str(i + 1)) for i in range(len(candidate.steps))]
-        steps = (self._step(given, s, h, made) for s, h in zip(candidate.steps, homes, strict=True))
+        steps = (self._step(_handed(given, h), s, h, made) for s, h in zip(candidate.steps, homes, strict=True))
         return replace(candidate, steps=tuple(steps))
 
     def _step(self, given: Given, step: syntax.Step, home: str, made: Substitution) -> syntax.Step:
         written = made.step(step, home)
-        if not isinstance(step.operator, syntax.Call):
+        if isinstance(step.operator, syntax.Group):
             return written
-        block = self._block(given, step.operator, home, made)
-        own = made.given(step.operator, made.block_name(step.operator.name)) or {}
-        if not block.properties.keys() - own.keys() or not isinstance(block.callee, syntax.Call):
-            return written
-        properties = tuple(property_of(k, v, step.span) for k, v in block.properties.items())
-        return replace(written, operator=replace(block.callee, properties=properties, braced=True))
+        found = self._operator(given, step.operator, home, made)
+        if isinstance(found.callee, syntax.Choice):
+            return replace(written, operator=found.callee)
+        if isinstance(step.operator, syntax.Call):
+            own = made.opened(step.operator, home).given
+            if own is None or (found.callee.name == step.operator.name and not found.properties.keys() - own.keys()):
+                return written
+        if refuses_width(found.callee, self.space.world.blocks):  # it was a choice
+            written = replace(written, width=None)
+        properties = tuple(property_of(k, v, step.span) for k, v in found.properties.items())
+        return replace(written, operator=replace(found.callee, properties=properties, braced=bool(properties)))
 
-    def _block(self, given: Given, call: syntax.Call, home: str, made: Substitution) -> Alternative:
+    def _block(self, given: Given, call: syntax.Call, opened: Opened, made: Substitution) -> Alternative:
         """A block and its decided parameters: nearest given first, then open defaults of the block."""
-        tied = call.name in made.tied
-        opened = call if tied else made.opened(call)
-        name = made.block_name(opened.name)
+        name = made.block_name(call.name)
         takes = frozenset(made.parameters(name))
-        defaults = self._defaults(name)
-        own = made.given(opened, name) or {}
-        inherited = {**defaults, **{key: bound.value for key, bound in given.items()}}
+        own = opened.given or {}
+        defaults = {key: (value, key) for key, value in self._defaults(name).items()}
+        inherited = {**defaults, **{key: (bound.value, bound.address) for key, bound in given.items()}}
         properties: dict[str, syntax.Value] = {}
-        for key, value in {**inherited, **own}.items():
+        for key, (value, address) in {**inherited, **own}.items():
             if key in takes and (key in own or not self._stays(given, key, value)):
-                address = dotted(home, key) if key in own or key in given else key  # a `default` has no other
                 made.property(name, key, value, address, properties)
-        if not tied:
-            instance = opened.name if opened.name in made.lets else ""
-            made.defaults(name, properties, f"@{instance}" if instance else home, {**inherited, **own})
-        printed = syntax.Call(name=opened.name if tied else name, span=call.span, name_span=call.span)
+        if call.name not in made.tied:
+            made.defaults(name, properties, opened.home, {**inherited, **own})
+        printed = syntax.Call(name=call.name if call.name in made.tied else name, span=call.span, name_span=call.span)
         return Alternative(printed, properties, takes)
 
     def _stays(self, given: Given, key: str, value: syntax.Value) -> bool:
@@ -132,3 +150,13 @@ class LayerWriter:
         defaults = self.space.header.defaults
         found = {**defaults.get(None, {}), **defaults.get(name, {})}
         return {key: bound.value for key, bound in found.items() if self.is_open(bound.value)}
+
+
+def _handed(given: Given, home: str) -> Given:
+    """What a layer is given, as the operators of one candidate get it: each decides for itself."""
+    return {
+        key: bound
+        if bound.address.startswith("@")
+        else replace(bound, address=dotted(home, bound.address.rsplit(".", 1)[-1]))
+        for key, bound in given.items()
+    }

@@ -14,7 +14,7 @@ from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational
 from nasc.compiler.idle import without_idle, without_unused_lets
 from nasc.compiler.ir import Network, Variant
-from nasc.compiler.layer_lines import Line, gathered, side_by_side
+from nasc.compiler.layer_lines import Line, first_only, gathered, refuses_width, side_by_side
 from nasc.compiler.layer_writer import LayerWriter
 from nasc.compiler.layers import LayerText, layer_texts
 from nasc.compiler.parts import layer_address
@@ -22,7 +22,7 @@ from nasc.compiler.substitution import Decided, Substitution, is_open
 from nasc.compiler.values import SpaceScope
 from nasc.dsl import syntax
 from nasc.dsl.loader import Module
-from nasc.dsl.walk import mentions
+from nasc.dsl.walk import mentions, rewritten
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def member_text(space: Space, member: Member, module: Module, note: str = "") ->
 
 
 def member_file(space: Space, member: Member, module: Module) -> syntax.File:
-    """The member as a syntax tree."""
+    """The member as a syntax tree, of which no part is in two places."""
     writer = _Writer(space, member)
     items: list[syntax.SpaceItem] = []
     for item in space.syntax.items:
@@ -97,7 +97,7 @@ def member_file(space: Space, member: Member, module: Module) -> syntax.File:
                     items.append(stage)
             case syntax.Head():
                 items.append(writer.head(item))
-    network = replace(space.syntax, network=True, items=without_unused_lets(items))
+    network = replace(space.syntax, network=True, items=without_unused_lets(rewritten(tuple(items), writer.closed)))
     blocks = used_blocks(network, module)
     source = module.file.source
     return syntax.File(span=module.file.span, source=source, version=1, items=(*blocks, network))
@@ -124,8 +124,18 @@ class _Writer:
         self.lines = LayerWriter(space, space.header.lets)
 
     def substitution(self, address: str, decided: Decided) -> Substitution:
-        blocks, lets = self.space.world.blocks, self.space.header.lets
-        return Substitution(blocks, lets, decided, self.member.shared, channels=self.lines.channels(address))
+        blocks = self.space.world.blocks
+        header, channels = self.space.header, self.lines.channels(address)
+        return Substitution(
+            blocks, header.lets, decided, self.member.shared, channels=channels, granularity=header.granularity
+        )
+
+    def closed(self, node: syntax.Node) -> syntax.Node:
+        """A new node, without the arrow that nothing takes and that is undecided for that."""
+        if isinstance(node, syntax.Stage | syntax.Row | syntax.Step) and node.width is not None:
+            is_idle = self.lines.is_open(node.width)
+            return replace(node, width=None if is_idle else node.width)
+        return node
 
     def stage(self, stage: syntax.Stage) -> syntax.Stage | None:
         """A stage of the layers that are built, or None where nothing is left of it."""
@@ -138,7 +148,8 @@ class _Writer:
         lines = [self._line(text, made) for text, made in kept]
         constant = self.lines.constant(stage)
         if kept[0][0].index != 1:
-            constant.pop("stride", None)
+            late = first_only([a.callee for line in lines for a in line.alternatives], self.space.world.blocks)
+            constant = {name: value for name, value in constant.items() if name not in late}
         if all(line.width == lines[0].width for line in lines):
             stage = replace(stage, width=lines[0].width)
             lines = [replace(line, width=None) for line in lines]
@@ -152,7 +163,8 @@ class _Writer:
         width = None if text.width is None else made.value(text.width.value, text.width.address)
         several = self.member.beside.get(text.address)
         if several is None:
-            return Line((self.lines.alternative(text, made),), width)
+            found = self.lines.alternative(text, made)
+            return Line((found,), None if refuses_width(found.callee, self.space.world.blocks) else width)
         each = [self.lines.alternative(text, self.substitution(text.address, one)) for one in several.alternatives]
         return Line((side_by_side(each, several.residual, self.space.world.blocks, text.callee.span),), width)
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nasc.compiler.elaborate import Space
 from nasc.compiler.full_layer import FullLayer, Open, Operator
+from nasc.compiler.fullest import Fullest
 from nasc.compiler.fullest_ways import NONE, SOME
 from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.member import Member
+from nasc.compiler.methods.refused import Refused
 from nasc.compiler.substitution import Decided
 from nasc.dsl.diagnostics import NascError
 
@@ -27,6 +30,15 @@ def member_widths(masked: MaskedNetwork, member: Member) -> dict[str, int]:
     return widths
 
 
+def require_members(space: Space, fullest: Fullest) -> None:
+    """Raise `Refused` where a layer may be dropped that masks cannot drop: it would hand on nothing, not its input."""
+    layers = {layer.address: layer for layer in fullest.layers}
+    for slot in space.trellis.slots:
+        if slot.skippable and not layers[slot.address].may_go:
+            why = "it may be dropped, and does not add its input"
+            raise Refused(slot.address, why, "fix how many layers there are with --set, or search with `evolution`")
+
+
 def _of_layer(layer: FullLayer, decided: Decided | None) -> dict[str, int]:
     found = None if decided is None else _operator(layer, decided)
     widths: dict[str, int] = {}
@@ -37,7 +49,7 @@ def _of_layer(layer: FullLayer, decided: Decided | None) -> dict[str, int]:
 
 
 def _operator(layer: FullLayer, decided: Decided) -> Operator | None:
-    """The alternative that these decisions are of; None for a layer without any, and for one that hands on its input."""
+    """The alternative that these decisions are of; None where the layer hands on its input."""
     for operator in layer.operators:
         if _fits(operator, decided):
             return operator

@@ -75,6 +75,7 @@ class Sampler:
     def draw(self) -> Member:
         """One member, uniformly."""
         made = _Draw({}, {})
+        cells: dict[str, Domain] = {}  # of decisions that are asked about only: any value in them will do
         state = self.pick(self.trellis.starts, [self.ahead[0][s] for s in self.trellis.starts])
         for slot, following in zip(self.trellis.slots, self.ahead[1:], strict=True):
             edges = slot.edges[state]
@@ -84,6 +85,9 @@ class Sampler:
             else:
                 made.layers[slot.address] = self.decide(edge.variant, made.shared)
             state = edge.target
+            cells |= {address: cell for address, cell in state.cells if isinstance(cell, Domain)}
+        for address, cell in cells.items():
+            made.shared.setdefault(address, cell.first)
         return Member(made.layers, made.shared)
 
     def pick(self, options: Sequence[T], weights: Sequence[int]) -> T:

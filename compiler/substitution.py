@@ -6,13 +6,15 @@ what is left. What nothing is known of was not taken (a width of an operator tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import TypeVar
 
+from nasc.compiler.computed import computed
 from nasc.compiler.decided_values import as_domain, narrowed_value, plain_number, ratio_value
 from nasc.compiler.domain import Domain
-from nasc.compiler.expr import Rational
+from nasc.compiler.expr import FUNCTION_NAMES, Rational
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.world import dotted, source_text
 from nasc.dsl import syntax
@@ -22,6 +24,8 @@ Decided = Mapping[str, "Rational | str"]
 Narrowed = Mapping[str, "Rational | str | Domain"]
 Whole = Callable[[syntax.Value, bool], Domain | None]
 """The values that a range or an interval (True: of a ratio) has in the space; None where they cannot be told."""
+T = TypeVar("T", bound=syntax.Node)
+_SETS = syntax.ValueSet | syntax.Range | syntax.Interval | syntax.Choice | syntax.Shape
 Blocks = Mapping[str, syntax.Block]
 Lets = Mapping[str, syntax.Let]
 
@@ -47,18 +51,24 @@ def is_open(value: syntax.Value, blocks: Blocks, lets: Lets, depth: int = 0) -> 
         case syntax.Call():
             given = frozenset(p.name for p in value.properties)
             values = [*(a.value for a in value.arguments), *(p.value for p in value.properties)]
+            if value.name in lets:
+                values.append(lets[value.name].value)
             return any(is_open(v, blocks, lets, depth + 1) for v in values) or (
                 _block_is_open(value.name, given, blocks, lets, depth + 1)
             )
+        case syntax.Shape():
+            return any(is_open(size, blocks, lets, depth + 1) for size in value.sizes)
         case syntax.Operation():
             return any(is_open(s, blocks, lets, depth + 1) for s in (value.left, value.right) if s is not None)
     return False
 
 
 def _step_is_open(step: syntax.Step, blocks: Blocks, lets: Lets, depth: int) -> bool:
-    if step.width is not None and is_open(step.width, blocks, lets, depth):
+    if any(is_open(part, blocks, lets, depth) for part in (step.width, step.when) if part is not None):
         return True
-    return not isinstance(step.operator, syntax.Group) and is_open(step.operator, blocks, lets, depth)
+    if isinstance(step.operator, syntax.Group):
+        return any(_step_is_open(inner, blocks, lets, depth) for inner in step.operator.steps)
+    return is_open(step.operator, blocks, lets, depth)
 
 
 def _block_is_open(name: str, given: frozenset[str], blocks: Blocks, lets: Lets, depth: int) -> bool:
@@ -67,6 +77,19 @@ def _block_is_open(name: str, given: frozenset[str], blocks: Blocks, lets: Lets,
         p.default is not None and p.name not in given and is_open(p.default, blocks, {}, depth)
         for p in block.parameters
     )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an operator stands for where `let`s are written out: a choice, or a call of which only the name counts.
+
+    `given` has each value with the address of its decisions, None where an argument has no name; `home` is the address
+    of those in its defaults, or of the choice.
+    """
+
+    operator: syntax.Call | syntax.Choice
+    given: Mapping[str, tuple[syntax.Value, str]] | None
+    home: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,7 @@ class Substitution:
     tied: Lets = field(default_factory=dict)
     whole: Whole = lambda value, is_ratio: None
     channels: Rational | None = None
+    granularity: Rational | None = None
     names: Mapping[str, syntax.Value] = field(default_factory=dict)
 
     def found(self, address: str) -> Rational | str | Domain | None:
@@ -107,7 +131,28 @@ class Substitution:
                 return self._reference(value, address)
             case syntax.Call():
                 return self.call(value, address)
+            case syntax.Operation():
+                return self._computed(value)
+            case syntax.Shape():
+                return replace(value, sizes=tuple(self._side(size) for size in value.sizes))
         return value
+
+    def _computed(self, value: syntax.Operation | syntax.Call) -> syntax.Value:
+        """A sum or a function of decided numbers as the number it is."""
+        if not is_open(value, {}, self.lets):
+            return value
+        if isinstance(value, syntax.Operation):
+            left = None if value.left is None else self._side(value.left)
+            return computed(replace(value, left=left, right=self._side(value.right)), self.lets, self.granularity)
+        arguments = tuple(
+            a if isinstance(a.value, _SETS) else replace(a, value=self._side(a.value)) for a in value.arguments
+        )
+        return computed(replace(value, arguments=arguments), self.lets, self.granularity)
+
+    def _side(self, size: T) -> T:
+        """Part of a sum or a shape; itself where it is not decided (`w` in `max(w, 64)`, where `w` is never more)."""
+        made = self.value(size, "")
+        return size if isinstance(made, _SETS) else made  # type: ignore[return-value]  # what is left is a number
 
     def _number(self, value: syntax.Value, address: str) -> syntax.Value:
         found = self.found(address)
@@ -134,12 +179,17 @@ class Substitution:
 
     def _reference(self, value: syntax.Reference, address: str) -> syntax.Value:
         name = value.parts[0]
-        if len(value.parts) == 1 and name in self.names:
+        if len(value.parts) > 1:
+            return value
+        if name in self.names:
             return self.names[name]
+        call = syntax.Call(name=name, span=value.span, name_span=value.span)
         if name in self.lets:
-            return self.value(self.lets[name].value, f"@{name}")
-        if len(value.parts) == 1 and name in self.blocks and is_open(value, self.blocks, self.lets):
-            call = syntax.Call(name=name, span=value.span, name_span=value.span)
+            end = self.opened(call, address).operator
+            if isinstance(end, syntax.Call) and end.name in self.lets:  # it stands for a number
+                return self.value(self.lets[end.name].value, f"@{end.name}")
+            return self.call(call, address)
+        if name in self.blocks and is_open(value, self.blocks, self.lets):
             return self.call(call, address)
         return value
 
@@ -165,37 +215,71 @@ class Substitution:
             return tuple(p.name for p in block.parameters)
         return tuple(PRIMITIVES[name].parameters) if name in PRIMITIVES else ()
 
-    def picked(self, choice: syntax.Choice) -> tuple[syntax.Candidate, str]:
-        """The candidate taken of a stage's `one of`, as it is written, and the address its decisions are under."""
-        if len(choice.candidates) == 1:
-            return choice.candidates[0], ""
-        texts = [source_text(c) for c in choice.candidates]
-        index = texts.index(str(self.decided["of"]))
-        return choice.candidates[index], str(index + 1)
+    def opened(self, call: syntax.Call, home: str, is_value: bool = False) -> Opened:
+        """An operator with the `let`s that it names written out; `home` is the address of its own decisions.
 
-    def opened(self, call: syntax.Call) -> syntax.Call:
-        """A `let`'s configured block with its braces written out."""
-        let = self.lets.get(call.name)
-        if let is None or not isinstance(let.value, syntax.Call):
-            return call
-        inner = self.call(let.value, f"@{call.name}")
-        if not isinstance(inner, syntax.Call):
-            return call
-        own = {p.name for p in call.properties}
-        return replace(call, properties=(*[p for p in inner.properties if p.name not in own], *call.properties))
+        Where it is applied, and no value, what it is given is decided where the `let`'s braces are.
+        """
+        calls = [(call, home)]
+        name = call.name
+        for _ in range(32):
+            if name not in self.lets:
+                break
+            value, address = self._taken(self.lets[name].value, f"@{name}")
+            if isinstance(value, syntax.Choice):
+                return Opened(value, self._given_by(calls, None), address)
+            if isinstance(value, syntax.Call):
+                calls.append((value, address))
+                name, home = value.name, address
+            elif isinstance(value, syntax.Reference) and len(value.parts) == 1:
+                name = value.parts[0]
+            else:
+                break
+        if not is_value:
+            calls[0] = (call, home)
+        named = syntax.Call(name=name, span=call.span, name_span=call.span)
+        return Opened(named, self._given_by(calls, self.block_name(name)), home)
 
-    def call(self, call: syntax.Call, address: str) -> syntax.Value:
+    def _taken(self, value: syntax.Value, address: str) -> tuple[syntax.Value, str]:
+        """The member of a set of operators that is decided on, with the address of the decisions in it."""
+        if not isinstance(value, syntax.ValueSet):
+            return value, address
+        members = list({source_text(m): m for m in value.members}.values())
+        if len(members) == 1:
+            return members[0], address
+        found = self.found(address)
+        taken = ((m, f"{address}.{i + 1}") for i, m in enumerate(members) if source_text(m) == found)
+        return next(taken, (value, address))
+
+    def _given_by(
+        self, calls: Sequence[tuple[syntax.Call, str]], block: str | None
+    ) -> dict[str, tuple[syntax.Value, str]] | None:
+        """What calls around one operator give it, the outermost first; a choice (None) is given properties alone."""
+        found: dict[str, tuple[syntax.Value, str]] = {}
+        for call, home in reversed(calls):
+            given = {p.name: p.value for p in call.properties} if block is None else self.given(call, block)
+            if given is None:
+                return None
+            found |= {key: (value, dotted(home, key)) for key, value in given.items()}
+        return found
+
+    def call(self, call: syntax.Call, address: str, is_value: bool = True) -> syntax.Value:
         """An operator as a value, its parameters decided and open defaults written out."""
-        name = call.name if call.name in self.tied else self.block_name(call.name)
-        properties: dict[str, syntax.Value] = {}
-        block = self.block_name(name)
-        given = self.given(call, block)
-        if given is None:
+        if call.called and call.name in FUNCTION_NAMES:
+            return self._computed(call)
+        opened = self.opened(call, address, is_value)
+        if isinstance(opened.operator, syntax.Choice):
+            return self.choice(opened.operator, opened.home)
+        if opened.given is None:
             return call
-        for key, value in given.items():
-            self.property(block, key, value, dotted(address, key), properties)
+        name = opened.operator.name
+        block = self.block_name(name)
+        properties: dict[str, syntax.Value] = {}
+        for key, (value, place) in opened.given.items():
+            self.property(block, key, value, place, properties)
         if name not in self.tied:
-            self.defaults(block, properties, address, given)
+            name = block
+            self.defaults(block, properties, opened.home, opened.given)
         made = tuple(
             syntax.Property(span=call.span, name=k, value=v, name_span=call.span) for k, v in properties.items()
         )
@@ -236,9 +320,7 @@ class Substitution:
                 return parameter.name
         return None
 
-    def defaults(
-        self, name: str, properties: dict[str, syntax.Value], address: str, given: Mapping[str, syntax.Value]
-    ) -> None:
+    def defaults(self, name: str, properties: dict[str, syntax.Value], address: str, given: Container[str]) -> None:
         """Write out the defaults of a block that hold decisions."""
         block = self.blocks.get(name)
         if block is None:
@@ -264,38 +346,35 @@ class Substitution:
 
     # --------------------------------------------------------------------------------------------- choices
 
-    def choice(self, choice: syntax.Choice, address: str) -> syntax.Value:
-        """`one of` becomes its candidate, `any of` the `all of` of its survivors (or `nothing`)."""
-        nothing = syntax.Reference(parts=("nothing",), span=choice.span)
+    def kept(self, choice: syntax.Choice, address: str) -> list[tuple[syntax.Candidate, str]] | None:
+        """The candidates that a choice comes out as, each with the address of its decisions; None: it is not known."""
         alone = len(choice.candidates) == 1
         homes = [address if alone else dotted(address, str(i + 1)) for i in range(len(choice.candidates))]
+        every = list(zip(choice.candidates, homes, strict=True))
+        if choice.quantifier == "all" or (choice.quantifier == "one" and alone):
+            return every
         if choice.quantifier == "any":
-            some = self.found(dotted(address, "some")) == "some"
-            if some and not any(self._reaches(dotted(address, f"{i + 1}?")) for i in range(len(homes))):
-                return choice  # nothing is known but that it is there
-            kept = [
-                self._candidate(c, h)
-                for i, (c, h) in enumerate(zip(choice.candidates, homes, strict=True))
-                if self.found(dotted(address, f"{i + 1}?")) == 1
-            ]
-            if not kept:
-                return nothing
-            return replace(choice, quantifier="all", candidates=tuple(kept))
-        if choice.quantifier == "all":
-            made = [self._candidate(c, h) for c, h in zip(choice.candidates, homes, strict=True)]
-            return replace(choice, candidates=tuple(made))
+            places = [dotted(address, f"{i + 1}?") for i in range(len(every))]
+            if self.found(dotted(address, "some")) == "some" and not any(map(self._reaches, places)):
+                return None  # nothing is known but that it is there
+            return [one for one, place in zip(every, places, strict=True) if self.found(place) == 1]
         text = self.found(address) or self.found(dotted(address, "of"))
-        for candidate, home in zip(choice.candidates, homes, strict=True):
-            if alone or source_text(candidate) == text:
-                taken = self._candidate(candidate, home)
-                step = taken.steps[0]
-                if len(candidate.steps) == 1 and step.width is None and isinstance(step.operator, syntax.Call):
-                    call = step.operator
-                    if call.braced:
-                        return call
-                    return syntax.Reference(parts=(call.name,), span=call.span)
-                return replace(choice, candidates=(taken,))
-        return choice
+        return [one for one in every if source_text(one[0]) == text][:1] or None
+
+    def choice(self, choice: syntax.Choice, address: str) -> syntax.Value:
+        """`one of` becomes its candidate, `any of` the `all of` of its survivors (or `nothing`)."""
+        kept = self.kept(choice, address)
+        if kept is None:
+            return choice
+        if not kept:
+            return syntax.Reference(parts=("nothing",), span=choice.span)
+        made = tuple(self._candidate(candidate, home) for candidate, home in kept)
+        if choice.quantifier != "one":
+            return replace(choice, quantifier="all", candidates=made)
+        call = sole_call(made[0])
+        if call is None:
+            return replace(choice, candidates=made)
+        return call if call.braced or call.arguments else syntax.Reference(parts=(call.name,), span=call.span)
 
     def _candidate(self, candidate: syntax.Candidate, home: str) -> syntax.Candidate:
         steps = candidate.steps
@@ -305,12 +384,29 @@ class Substitution:
 
     def step(self, step: syntax.Step, home: str) -> syntax.Step:
         """One operator of a chain with its decisions made."""
-        operator = step.operator
         width = None if step.width is None else self.value(step.width, dotted(home, "width"))
+        when = None if step.when is None else self._side(step.when)
+        return replace(step, operator=self._operator(step.operator, home), width=width, when=when)
+
+    def _operator(
+        self, operator: syntax.Call | syntax.Choice | syntax.Group, home: str
+    ) -> syntax.Call | syntax.Choice | syntax.Group:
+        if isinstance(operator, syntax.Group):
+            return replace(operator, steps=tuple(self.step(inner, home) for inner in operator.steps))
+        if not is_open(operator, self.blocks, self.lets):
+            return operator
         if isinstance(operator, syntax.Choice):
             made = self.choice(operator, home)
-            operator = made if isinstance(made, syntax.Choice | syntax.Call) else operator
-        elif isinstance(operator, syntax.Call) and is_open(operator, self.blocks, self.lets):
-            value = self.call(operator, home)
-            operator = value if isinstance(value, syntax.Call) else operator
-        return replace(step, operator=operator, width=width)
+        else:
+            made = self.call(operator, home, is_value=False)
+        if isinstance(made, syntax.Reference):
+            return syntax.Call(name=made.parts[0], span=operator.span, name_span=operator.span)
+        return made if isinstance(made, syntax.Choice | syntax.Call) else operator
+
+
+def sole_call(candidate: syntax.Candidate) -> syntax.Call | None:
+    """The operator of a candidate that is nothing but one operator."""
+    step = candidate.steps[0]
+    if len(candidate.steps) > 1 or step.width is not None or step.when is not None:
+        return None
+    return step.operator if isinstance(step.operator, syntax.Call) else None

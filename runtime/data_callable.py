@@ -1,4 +1,5 @@
-"""Data from a user's own code: `package.module:function`, which returns a dataset or a pair (training, validation)."""
+"""Data from a user's own code: `package.module:function`, which returns a dataset, (training, validation), or these
+with the test images as a third."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ from torch.utils.data import Dataset, TensorDataset
 from nasc.dsl.diagnostics import NascError, did_you_mean
 from nasc.runtime.data_splits import DataSplits, Images, ImageShape, split_at_random
 
-_HELP = "the function has no parameters and returns a Dataset of pairs (image C×H×W, label), or (training, validation)"
+_HELP = (
+    "the function has no parameters and returns a Dataset of pairs (image C×H×W, label), or (training, validation), "
+    "or (training, validation, test)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +71,14 @@ def load_callable(spec: str, shape: ImageShape, classes: int, seed: int, root: P
     _require_no_parameters(spec, function)
     with _own_code(f"`{spec}`"):
         result = function()
-    pair = result if isinstance(result, tuple | list) else (result,)
-    if len(pair) not in (1, 2) or not all(isinstance(part, Dataset) and hasattr(part, "__len__") for part in pair):
-        message = f"`{spec}` returned neither a torch.utils.data.Dataset of known length nor a pair of them"
+    parts = result if isinstance(result, tuple | list) else (result,)
+    if len(parts) not in (1, 2, 3) or not all(isinstance(p, Dataset) and hasattr(p, "__len__") for p in parts):
+        message = f"`{spec}` returned neither a torch.utils.data.Dataset of known length nor two or three of them"
         raise NascError(message, help=_HELP)
-    checked = [_checked(spec, part, shape, classes) for part in pair]
-    train, val = checked if len(checked) == 2 else split_at_random(checked[0], (0.8, 0.2), seed)
-    return DataSplits(spec, classes, shape, (0.0,) * shape[0], (1.0,) * shape[0], train, val)
+    checked = [_checked(spec, part, shape, classes) for part in parts]
+    train, val, *test = checked if len(checked) > 1 else split_at_random(checked[0], (0.8, 0.2), seed)
+    own = (0.0,) * shape[0], (1.0,) * shape[0]
+    return DataSplits(spec, classes, shape, *own, train, val, test[0] if test else None)
 
 
 def _find(spec: str, root: Path) -> Callable[[], Any]:

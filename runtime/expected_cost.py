@@ -75,6 +75,12 @@ class ExpectedCost(nn.Module):
             total = total + self._line(number, expected[self.at[line.name]])
         return total
 
+    def of(self, widths: Mapping[str, int]) -> float:
+        """The cost of widths that are decided: never below what a network of them costs."""
+        every = [float(widths[name]) for name in self.at]
+        with torch.no_grad():
+            return float(self(torch.tensor(every, dtype=torch.float64, device=self.coefficients.device)))  # type: ignore[arg-type]
+
     def _function(self, function: Function, expected: Tensor) -> Tensor:
         if function.name in ("min", "max"):
             values = torch.stack([self._size(argument, expected) for argument in function.arguments])

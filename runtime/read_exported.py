@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.teacher_program import held_inputs, open_program, read_archive
+from nasc.runtime.teacher_program import OR_ONNX, SAVED, held_inputs, open_program, read_archive
 
 Array = NDArray[Any]
 _CHECKS = ("torch.ops.aten._assert_", "torch.ops.aten.sym_constrain_range", "_operator.")
@@ -67,12 +67,13 @@ def _guarded(path: Path, found: Any) -> Any:
     try:
         return found()
     except NascError as error:
-        raise NascError(error.message.replace(f"the teacher {path}", str(path)), help=error.help) from None
+        help = error.help.removesuffix(OR_ONNX) if error.help else None
+        raise NascError(error.message.replace(f"the teacher {path}", str(path)), help=help) from None
     except OSError as error:
         raise NascError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # whatever a damaged or hostile file provokes; none of it can have run code
         line = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise NascError(f"{path} is not a readable exported program: {line}") from error
+        raise NascError(f"{path} is not a readable exported program: {line}", help=SAVED) from error
 
 
 def _read(path: Path) -> Exported:

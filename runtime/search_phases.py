@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nasc.compiler.methods.supernet import GradientOptions, SupernetOptions
+from nasc.compiler.methods.supernet import SupernetOptions, WeightsOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.data_loader import Batches, loader
 from nasc.runtime.data_splits import DataSplits, Images, size, split_at_random
@@ -32,7 +32,7 @@ class Phases:
     """The phases of all epochs of one search (PruNet, A.2.1)."""
 
     def __init__(
-        self, method: Searched, data: DataSplits, options: GradientOptions, settings: Settings, ranks: Ranks
+        self, method: Searched, data: DataSplits, options: WeightsOptions, settings: Settings, ranks: Ranks
     ) -> None:
         """Raises `NascError` where a batch cannot be divided among the ranks."""
         self.ranks = ranks

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasc.compiler.methods.supernet import GradientOptions
+from nasc.compiler.methods.supernet import GradientOptions, WeightsOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.data_loader import Batch
@@ -43,6 +43,7 @@ from nasc.runtime.tensorboard_log import TensorboardLog
 KIND, VERSION = "search", 2
 CHECKPOINT, WARMUP, METRICS = "checkpoint.pt", "warmup.pt", "metrics.jsonl"
 _LOOK_STEPS = 10
+_KINDS = {False: "weights_optimizer", True: "architecture_optimizer"}
 
 # What the weights at the end of warm-up depend on; costs and what trains architecture weights are not among it.
 _WARMUP_SETTINGS = (
@@ -59,7 +60,7 @@ class SearchRun:
         self,
         method: Searched,
         data: DataSplits,
-        options: GradientOptions,
+        options: WeightsOptions,
         device: torch.device,
         progress: Progress,
         settings: Settings,
@@ -69,6 +70,9 @@ class SearchRun:
         self.progress, self.settings = progress, settings
         self.supernet: nn.Module = method.supernet
         self.ranks = ranks or Ranks()
+        self.sections = {False: options.weights}
+        if isinstance(options, GradientOptions):
+            self.sections[True] = options.architecture
         self.phases = Phases(method, data, options, settings, self.ranks)
         self.precision = precision_of(settings.amp, device)
         self.layout = layout_of(settings.channels_last, device, self.precision)
@@ -80,10 +84,8 @@ class SearchRun:
         self._make_optimizers()
 
     def _make_optimizers(self) -> None:
-        self.optimizers = {
-            False: make_optimizer(self.options.weights, self.method.weights()),
-            True: make_optimizer(self.options.architecture, self.method.architecture()),
-        }
+        trained = {False: self.method.weights(), True: self.method.architecture()}
+        self.optimizers = {kind: make_optimizer(section, trained[kind]) for kind, section in self.sections.items()}
 
     @property
     def until(self) -> int:
@@ -224,9 +226,9 @@ class SearchRun:
     def _optimizer(self, architecture: bool, within: float) -> torch.optim.Optimizer:
         """The optimiser of a kind of weights with its rate: a cosine over all epochs."""
         optimizer = self.optimizers[architecture]
-        settings = self.options.architecture if architecture else self.options.weights
-        assert settings.rate is not None
-        rate = settings.rate * 0.5 * (1 + math.cos(math.pi * (self.epoch + within) / self.options.epochs))
+        full = self.sections[architecture].rate
+        assert full is not None
+        rate = full * 0.5 * (1 + math.cos(math.pi * (self.epoch + within) / self.options.epochs))
         for group in optimizer.param_groups:
             group["lr"] = rate
         return optimizer
@@ -259,8 +261,7 @@ class SearchRun:
             "seconds": self.seconds,
             "method": self.method.state(),
             "supernet": self.supernet.state_dict(),
-            "weights_optimizer": self.optimizers[False].state_dict(),
-            "architecture_optimizer": self.optimizers[True].state_dict(),
+            **{_KINDS[kind]: optimizer.state_dict() for kind, optimizer in self.optimizers.items()},
             "scaler": self.scaler.state_dict(),
             "last": {name: self.last.get(name) for name in ("loss", "cross_entropy", "accuracy")},
         }
@@ -297,8 +298,8 @@ class SearchRun:
             if not all(parameter.isfinite().all() for parameter in self.method.architecture()):
                 raise ValueError("its architecture weights are not finite")
             self._make_optimizers()
-            restore_moments(self.optimizers[False], self.options.weights, state["weights_optimizer"])
-            restore_moments(self.optimizers[True], self.options.architecture, state["architecture_optimizer"])
+            for kind, section in self.sections.items():
+                restore_moments(self.optimizers[kind], section, state[_KINDS[kind]])
             if self.scaler.is_enabled() and state["scaler"]:  # the checkpoint may be of another precision
                 self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])

@@ -252,6 +252,11 @@ def logistic_noise(like: Tensor) -> Tensor:
     return torch.logit(uniform).to(like.device, like.dtype)
 
 
+def drawn_number() -> int:
+    """A number below 2^63, drawn with the generator of `seed_noise`."""
+    return int(torch.randint(2**63 - 1, (), generator=_NOISE))
+
+
 def stochastic_layers(supernet: nn.Module) -> dict[str, StochasticLayer]:
     """The stochastic layers by address, in order."""
     return {module.address: module for module in supernet.modules() if isinstance(module, StochasticLayer)}

@@ -28,6 +28,12 @@ _MAJOR = 8
 _REPEATED = 1 << 20
 """A stored tensor may have so many elements by repeating its numbers."""
 
+SAVED = "write it with `torch.export.save(torch.export.export(model.eval(), (images,)), FILE)`, PyTorch 2.8 or later"
+"""How such a file is made."""
+
+OR_ONNX = ", or export it to ONNX"
+"""What helps a teacher too."""
+
 _MODEL = "models/model.json"
 _FOLDERS = (
     ("data/weights/", "data/weights/model_weights_config.json"),
@@ -105,7 +111,7 @@ def _root(archive: zipfile.ZipFile, path: Path) -> str:
     if len(found) != 1 or any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise NascError(
             f"the teacher {path} is not an archive of one exported program",
-            help="write it with `torch.export.save` of PyTorch 2.8 or later, or export it to ONNX",
+            help=SAVED + OR_ONNX,
         )
     return found[0].removesuffix(_MODEL)
 
@@ -117,7 +123,7 @@ def _tensors(archive: zipfile.ZipFile, root: str, folder: str, config: str, path
         if entry["use_pickle"] or entry["tensor_meta"] is None:
             raise NascError(
                 f"the teacher {path} stores `{name}` as a pickle, which could run code",
-                help="export it to ONNX, or without custom objects and subclasses of tensors",
+                help="export it without custom objects and subclasses of tensors" + OR_ONNX,
             )
         found[name] = _tensor(archive.read(root + folder + entry["path_name"]), entry["tensor_meta"])
     return found
@@ -202,7 +208,7 @@ class _Program:
                     return found
         raise NascError(
             f"the teacher {self.path} has the operator `{target}`, which is not one of those that may be run",
-            help="export it to ONNX",
+            help="write the network without it" + OR_ONNX,
         )
 
     def _call(self, function: Callable[..., Any], node: Mapping[str, Any], values: Values) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nasc.compiler.cost import Metric, node_cost
+from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational, evaluate
 from nasc.compiler.graph_tools import map_sizes
@@ -37,6 +39,7 @@ def drawn(space: Space, seed: int) -> Drawn:
     layers: dict[str, Any] = {}
     shared: dict[str, Any] = {}
     built: list[tuple[Variant, Any, str | None]] = []
+    cells: dict[str, Domain] = {}
     state = sampler.pick(sampler.trellis.starts, [sampler.ahead[0][s] for s in sampler.trellis.starts])
     for slot, following in zip(sampler.trellis.slots, sampler.ahead[1:], strict=True):
         edges = slot.edges[state]
@@ -45,6 +48,9 @@ def drawn(space: Space, seed: int) -> Drawn:
         if edge.variant is not None:
             built.append((edge.variant, layers[slot.address], edge.out))
         state = edge.target
+        cells |= {address: cell for address, cell in state.cells if isinstance(cell, Domain)}
+    for address, cell in cells.items():
+        shared.setdefault(address, cell.first)
     nodes = list(_nodes(built, shared))
     costs = [sum(_cost(node, inputs, metric) for node, inputs in nodes) for metric in ("params", "macs")]
     return Drawn(Member(layers, shared), tuple(_operators(nodes)), (costs[0], costs[1]))
@@ -61,9 +67,7 @@ def _cost(node: Node, inputs: list[Tensor], metric: Metric) -> int:
     return node_cost(node, inputs, metric) if node.op in PRIMITIVES else 0
 
 
-def _nodes(
-    built: list[tuple[Variant, Any, str | None]], shared: dict[str, Any]
-) -> Iterator[tuple[Node, list[Tensor]]]:
+def _nodes(built: list[tuple[Variant, Any, str | None]], shared: dict[str, Any]) -> Iterator[tuple[Node, list[Tensor]]]:
     outs: dict[str, Rational] = {}
     for variant, decided, out in built:
         known = {**shared, **decided, **outs}
@@ -100,15 +104,16 @@ def _taken(node: Node, known: Known) -> Iterator[Variant]:
 
 
 def _fits(variant: Variant, known: Known) -> bool:
-    decisions = {d.address: d.domain for d in variant.decisions}
+    domains = {**variant.shared, **{d.address: d.domain for d in variant.decisions}}
     return all(str(known.get(a)) == text for a, text in variant.chosen.items()) and all(
         a in known and known[a] in domain  # type: ignore[operator]
-        for a, domain in decisions.items()
+        for a, domain in domains.items()
     )
 
 
 def _numbers(known: Known) -> dict[str, Rational]:
-    return {a: v for a, v in known.items() if not isinstance(v, str)}
+    """The decisions that are numbers; those of an operator that is left out count as 0."""
+    return defaultdict(int, {a: v for a, v in known.items() if not isinstance(v, str)})
 
 
 def settled(tensor: Tensor, known: Known) -> Tensor:

@@ -29,6 +29,40 @@ space bad {
   head linear
 }
 """
+EVERY_HELP = """import runpy, sys
+from nasc.cli import COMMANDS, main
+
+def told(*words):
+    sys.argv = list(words)
+    try:
+        runpy.run_path(words[0], run_name="__main__") if words[0].endswith(".py") else main()
+    except SystemExit as end:
+        assert end.code == 0, words
+    assert "torch" not in sys.modules, words
+
+for name in ("", *COMMANDS):
+    told("nasc", *name.split(), "--help")
+for name in main.get_command(None, "table").commands:
+    told("nasc", "table", name, "--help")
+told(SEARCH, "--help")
+told(SEARCH)
+"""
+FIRST_WORDS = """import runpy, sys
+from nasc.cli import main
+
+class Wall:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            raise SystemExit(9)
+
+sys.meta_path.insert(0, Wall())
+for sys.argv in LINES:
+    print("|", sys.argv[1], file=sys.stderr)
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__") if sys.argv[0].endswith(".py") else main()
+    except SystemExit as end:
+        assert end.code == 9, end.code
+"""
 TINY = """nas 1
 space tiny {
   input image 1 x 8 x 8
@@ -89,6 +123,34 @@ def test_an_unknown_command_is_a_usage_error_with_a_suggestion() -> None:
 
 def test_a_missing_argument_is_a_usage_error() -> None:
     assert run("count").exit_code == 2
+
+
+def program(text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+
+
+def test_no_help_imports_torch(tmp_path: Path, tiny: Path) -> None:
+    """Nor do help and hints of a search module, which `nasc search` runs in a process of its own."""
+    assert run("compile", tiny, "-o", tmp_path / "built").exit_code == 0
+    done = program(EVERY_HELP.replace("SEARCH", repr(str(tmp_path / "built" / "search.py"))))
+    assert done.returncode == 0, done.stderr
+    assert "Search the space `tiny`" in done.stdout and "search.py --data synthetic --cost macs" in done.stdout
+
+
+def test_what_is_loaded_is_said_before_it_is(tmp_path: Path, tiny: Path) -> None:
+    assert run("compile", tiny, "-o", tmp_path / "built").exit_code == 0
+    member, data = str(tiny_member(tmp_path)), ["--data", "digits"]
+    lines = [
+        ["nasc", "train", member, *data, "--out", "x"],
+        ["nasc", "eval", member, *data, "--weights", "x"],
+        ["nasc", "compare", str(tiny), *data, "--budget", "5steps"],
+        [str(tmp_path / "built" / "search.py"), "--cost=macs", *data, "--out", "x"],
+    ]
+    done = program(FIRST_WORDS.replace("LINES", repr(lines)))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        words for line in lines for words in (f"| {line[1]}", "loading PyTorch and the data digits")
+    ]
 
 
 @pytest.mark.parametrize("command", ["check", "count", "cost", "show", "fmt"])
@@ -394,6 +456,17 @@ def test_search_runs_the_generated_module(tmp_path: Path, tiny: Path) -> None:
     assert run("count", best).stdout == "1\n"
     assert run("contains", tiny, best).exit_code == 0
     assert run("search", tmp_path, "--data", "digits").exit_code == 1
+    said = subprocess.run([*command, "--table", "none.db", "--resume"], capture_output=True, text=True, check=False)
+    assert said.returncode == 0 and "note: --table is not looked at: the search is for macs" in said.stderr
+    assert "note: " not in done.stderr
+
+
+def test_one_network_is_nothing_to_search(tmp_path: Path, tiny: Path) -> None:
+    member = tiny_member(tmp_path)
+    for method in ("figs", "random"):
+        done = run("compile", member, "--method", method, "-o", tmp_path / "out")
+        assert done.exit_code == 1 and "is one network: there is nothing to search" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_train_refuses_a_space(tmp_path: Path, tiny: Path) -> None:
@@ -441,6 +514,47 @@ def test_control_c_ends_with_130() -> None:
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert (process.returncode, said) == (130, "\ninterrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "does", "how"),
+    [
+        ("compare FILE --budget 5steps --data digits", "nasc.runtime.compare.compare", "the same command goes on"),
+        ("train FILE --data digits --out run", "nasc.runtime.train_file.train_file", "--resume goes on"),
+        ("demo --out demo", "nasc.demo.run_demo", "the same command goes on"),
+    ],
+)
+def test_control_c_says_how_to_go_on(
+    command: str, does: str, how: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(does, stopped)
+    done = run(*command.replace("FILE", str(tiny)).split())
+    assert done.exit_code == 130 and f"\ninterrupted; {how}" in done.stderr
+
+
+def test_control_c_leaves_a_search_the_time_to_end(tmp_path: Path) -> None:
+    """It says how to go on, and nothing is said after it."""
+    (tmp_path / "search.py").write_text(
+        "import sys, time\nprint('ready', flush=True)\n"
+        "try: time.sleep(30)\nexcept KeyboardInterrupt: time.sleep(0.6); sys.exit('how to go on')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "nasc", "search", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_control_c,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (1, "how to go on\n")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasc.cli import main
-from nasc.compiler.methods.budget import TooLittleError, changed, within
+from nasc.compiler.methods.budget import TooLittleError, changed, least, warmed_up, within
 from nasc.compiler.methods.plugins import OWN, find_method, runnable
 from nasc.compiler.opened import open_file
 from nasc.dsl.diagnostics import NascError
@@ -234,6 +234,43 @@ def test_a_budget_is_used_as_far_as_it_goes(name: str, images: int, batch: int, 
         assert found.warmup == options.warmup * found.epochs // options.epochs
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(["prunet", "fbnet", "figs"]),
+    images=st.integers(5, 5000),
+    batch=st.integers(1, 300),
+    budget=st.integers(1, 3000),
+    warmup=st.integers(0, 300),
+)
+def test_a_warmup_that_is_kept(name: str, images: int, batch: int, budget: int, warmup: int) -> None:
+    method = OWN[name]
+    stated = changed(method.options(), batch=batch)
+    shortest = changed(stated, epochs=warmup + 1, warmup=warmup)
+    options = warmed_up(stated, warmup)
+    smallest = least(method, options, keep_warmup=True)
+    assert (smallest.epochs, smallest.warmup) == (warmup + 1, warmup)
+    try:
+        found = within(method, options, images, budget, keep_warmup=True)
+    except TooLittleError:
+        assert method.steps(shortest, images) > budget
+        return
+    assert found.warmup == warmup and method.steps(found, images) <= budget
+    assert method.steps(changed(stated, epochs=found.epochs + 1, warmup=warmup), images) > budget
+
+
+def test_a_warmup_said_at_the_command_line_holds(tmp_path: Path, steps: Counter[str]) -> None:
+    """Of 20 steps, which are five epochs; by its share, 70 of 200, it would be one of them."""
+    for stated in (0, 2):
+        text = f"prunet.warmup={stated}"
+        (one,) = compared(tmp_path / text, methods=("prunet",), options=(text,)).found
+        options = json.loads((tmp_path / text / one.folder / RESULT).read_text())["options"]
+        assert (options["warmup"], options["epochs"], one.search_steps) == (stated, 5, 20)
+        assert steps.pop("supernet") == 20
+    found = compared(tmp_path / "long", options=("prunet.warmup=300",))
+    assert [one.method for one in found.refused] == ["prunet"]
+    assert "with a warm-up of 300 epochs takes 1,204 steps" in found.refused[0].why
+
+
 def test_seconds_become_steps_by_a_pilot(tmp_path: Path, steps: Counter[str]) -> None:
     found = compared(tmp_path, budget=Budget(0.5, "seconds")).found
     for one in found:
@@ -344,6 +381,9 @@ def test_a_result_that_is_none_is_said(tmp_path: Path) -> None:
         (["--methods", "prunet", "--option", "fbnet.alpha=1"], "names no option of a method that is compared"),
         (["--methods", "prunet", "--option", "prunet.batch=8"], "`batch` is the same for all methods"),
         (["--methods", "prunet", "--option", "prunet.epochs=8"], "is set by the budget"),
+        (["--methods", "prunet", "--option", "prunet.warmup=-1"], "prunet: warmup: "),
+        (["--methods", "prunet", "--option", "prunet.warmup=soon"], "prunet: warmup: "),
+        (["--methods", "prunet", "--option", "prunet.warmup=9999999"], "prunet: warmup must be below epochs"),
         (["--methods", "prunet", "--option", "prunet.threshold=0.1..0.2"], "prunet: threshold must end"),
         (["--methods", "prunet", "--train", "speed=1"], "--train speed"),
         (["--methods", "prunet", "--reference", "5"], "is no reference"),

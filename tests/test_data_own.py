@@ -24,6 +24,8 @@ class Squares(Dataset):
 
 def one(): return Squares()
 def pair(): return Squares(), Squares(0)
+def three(): return Squares(), Squares(0), Squares(1)
+def four(): return (*three(), Squares())
 def tensors(): return TensorDataset(torch.rand(10, 1, 4, 4), torch.arange(10, dtype=torch.int32) % 2)
 def high(): return Squares(2)
 def low(): return Squares(-1)
@@ -84,7 +86,10 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Data
 
 def test_own_datasets(own: Callable[[str], DataSplits]) -> None:
     path = list(sys.path)
-    one, pair, tensors = own("one"), own("pair"), own("tensors")
+    one, pair, tensors, three = own("one"), own("pair"), own("tensors"), own("three")
+    assert three.test is not None and everything(three.test)[1].tolist() == [1] * 10 and pair.test is None
+    with pytest.raises(NascError, match="nor two or three of them"):
+        own("four")
     assert size(own("offering").train) == 8
     assert sys.path == path
     assert (size(one.train), size(one.val)) == (8, 2) and (size(pair.train), size(pair.val)) == (10, 10)

@@ -21,7 +21,7 @@ from nasc.compiler.sample import sample_members
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime import checkpoint
 from nasc.runtime.methods import trials
-from nasc.runtime.methods.evolution import _Evolution
+from nasc.runtime.methods.evolution import Evolution
 from nasc.runtime.methods.trials import Trained
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.search import Job
@@ -91,7 +91,7 @@ def evolved(
 ) -> tuple[list[Member], list[int]]:
     """All members of an evolution in which a member's accuracy is what `score` says, and the parents of the later."""
     first = sample_members(space, options.population, options.seed)
-    propose, members, parents = _Evolution(options, Mutator(space), first, None), list[Member](), list[int]()
+    propose, members, parents = Evolution(options, Mutator(space), first, None), list[Member](), list[int]()
     trained: list[Trained] = []
     for number in range(options.samples):
         proposal = propose(number, trained)

@@ -344,8 +344,9 @@ def test_programs_that_are_no_network(tmp_path: Path, module: nn.Module, message
 
 def test_other_inputs_than_images(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "state.pt2")
-    with pytest.raises(NascError, match="not an archive of one exported program"):
+    with pytest.raises(NascError, match="not an archive of one exported program") as caught:
         imported_program(tmp_path / "state.pt2", "net")
+    assert caught.value.help and "torch.export.save(" in caught.value.help and "ONNX" not in caught.value.help
     torch.export.save(torch.export.export(nn.Linear(4, 2).eval(), (torch.zeros(3, 4),)), tmp_path / "rows.pt2")
     with pytest.raises(NascError, match="the program takes 3 x 4: it must take images of one size"):
         imported_program(tmp_path / "rows.pt2", "net")

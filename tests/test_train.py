@@ -415,11 +415,12 @@ def test_progress_keeps_standard_output_clean(
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     for shown in (progress.PlainProgress(), progress.LiveProgress()):
+        shown.line("before all")  # as a comparison says what comes next
         run(tmp_path / type(shown).__name__, synthetic(), shown, epochs=2, batch=16)
         printed = capsys.readouterr()
         assert printed.out == ""
         assert "epoch 2/2  loss" in printed.err and "left" in printed.err
-        assert "8/8" in printed.err
+        assert "8/8" in printed.err and "before all" in printed.err
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.4, "59s"), (59.6, "1m00s"), (3725, "1h02m")])

@@ -17,7 +17,8 @@ from typing import Any
 from nasc.compiler.elaborate import Space
 from nasc.compiler.fullest import Fullest, fullest
 from nasc.compiler.ir import Network
-from nasc.compiler.methods.budget import steps_of
+from nasc.compiler.member_masks import require_members
+from nasc.compiler.methods.budget import passed, steps_of
 from nasc.compiler.methods.evolution import EvolutionOptions
 from nasc.compiler.methods.fbnet import FbnetOptions
 from nasc.compiler.methods.figs import FigsOptions
@@ -35,6 +36,7 @@ from nasc.compiler.methods.relax import (
     require_threshold,
 )
 from nasc.compiler.methods.search_options import SearchOptions
+from nasc.compiler.methods.spos import SposOptions
 from nasc.compiler.methods.values import Options
 from nasc.compiler.methods.width_multiplier import WidthMultiplierOptions
 from nasc.compiler.network import network_of
@@ -117,7 +119,14 @@ def _fullest_source(space: Space, options: Any, about: str) -> str:
 def _fullest(space: Space, options: Any) -> Fullest:
     found = fullest(space, options.merges if isinstance(options, FigsOptions) else True)
     require_labels(found.network)
+    if isinstance(options, SposOptions):
+        require_members(space, found)
     return found
+
+
+def _one_supernet(options: SposOptions, images: int) -> int:
+    """The steps of the one SuperNet; looking at members with its weights trains nothing."""
+    return options.epochs * passed(round(options.split * images), options.batch)
 
 
 _METHODS = (
@@ -172,6 +181,15 @@ _METHODS = (
         "FiGS",
         FigsOptions,
         "nasc.runtime.methods.figs:search",
+        network=_fullest_network,
+        source=_fullest_source,
+    ),
+    Method(
+        "spos",
+        "Single Path One-Shot",
+        SposOptions,
+        "nasc.runtime.methods.spos:search",
+        steps=_one_supernet,
         network=_fullest_network,
         source=_fullest_source,
     ),

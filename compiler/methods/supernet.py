@@ -6,12 +6,27 @@ Sources are sections of "Tiered Pruning for Efficient Differentiable Inference-a
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from nasc.compiler.methods.search_options import PRINTED_BETA, Beta, SearchOptions, Target, completed
 from nasc.compiler.methods.values import Optimizer, OptimizerField
+
+
+class WeightsOptions(Protocol):
+    """What training a SuperNet asks of any method's options: `warmup` epochs, of all `epochs`, train weights alone."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def weights(self) -> Optimizer: ...
 
 
 class GradientOptions(SearchOptions):

@@ -10,6 +10,9 @@ import click
 
 from nasc.commands.common import PATH, example
 
+PATIENCE = 30.0
+"""Seconds that an interrupted search may take to end the step it is in."""
+
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
@@ -31,6 +34,19 @@ def command(folder: Path, arguments: tuple[str, ...]) -> None:
     if not module.is_file():
         raise NascError(f"there is no search module {module}", help="`nasc compile FILE -o DIR` writes one for a space")
     # A process of its own, as for whoever runs the module by itself.
-    code = subprocess.run([sys.executable, str(module), *arguments], check=False).returncode
+    code = _code_of([sys.executable, str(module), *arguments])
     if code:
         raise click.exceptions.Exit(130 if code == -2 else code)
+
+
+def _code_of(program: list[str]) -> int:
+    """The exit code of a program. Control-C reaches it too, and it is left the time to say how it goes on."""
+    with subprocess.Popen(program) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                return process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise

@@ -25,10 +25,10 @@ def search(context: Context) -> Outcome:
         seed, count = derive_seed(options.seed, MEMBERS), count_of(context, options.samples)
         accept, space = affordable(context, price), context.source.space
         first = sample_members(space, min(count, options.population), seed, accept=accept)
-        return compare(context, price, first, count, _Evolution(options, Mutator(space), first, accept))
+        return compare(context, price, first, count, Evolution(options, Mutator(space), first, accept))
 
 
-class _Evolution:
+class Evolution:
     """Proposes members in their order; a member of a number is the same however often it is asked for."""
 
     def __init__(

@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasc.compiler.cost import cost_of
-from nasc.compiler.expected import cost_formulas, kept_cost
 from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
 from nasc.compiler.lower_masked import masked_paths
@@ -22,11 +20,11 @@ from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.methods.figs import STRENGTHS, FigsOptions
 from nasc.dsl.diagnostics import NascError
-from nasc.runtime.costs import UNITS, require_reached
+from nasc.runtime.costs import UNITS
 from nasc.runtime.expected_cost import ExpectedCost
 from nasc.runtime.masks import MaskBank, fix, with_masks
 from nasc.runtime.masks_state import gathered_state
-from nasc.runtime.methods.figs_latency import latency_lines
+from nasc.runtime.methods.masked_cost import cost_of_widths, expected_cost
 from nasc.runtime.methods.searched import Searched
 from nasc.runtime.methods.target import Multiplier
 from nasc.runtime.prefix import initialise
@@ -59,22 +57,6 @@ def search(context: Context) -> Outcome:
     states = StateFiles(context.out, context.source, f"{context.method.about} on {context.data.name}")
     run_epochs(run, context.out, {**context.identity, "costs": digest}, states)
     return _outcome(context, run, figs)
-
-
-def expected_cost(context: Context, masks: MaskedNetwork) -> tuple[ExpectedCost, str]:
-    """The expected cost, and a word that tells it from others.
-
-    Raises `NascError` where the table lacks a latency, and where no network meets the target.
-    """
-    names, most = list(masks.opens), [each.widths[-1] for each in masks.opens.values()]
-    kind, target = context.options.cost, context.options.target
-    if kind != "latency":
-        if target is not None:
-            least = cost_of(context.source.space)
-            require_reached((least.macs if kind == "macs" else least.params).min, target, UNITS[kind])
-        return ExpectedCost(names, most, cost_formulas(masks, kind)), kind
-    fixed, lines, digest = latency_lines(context, masks)
-    return ExpectedCost(names, most, (fixed,), lines), digest
 
 
 _FURTHEST, _HALVINGS = 30.0, 24
@@ -132,14 +114,7 @@ class Figs(Searched):
 
     def chosen_cost(self) -> float:
         """The cost of the network that is kept."""
-        widths = self.kept_widths()
-        return self._cost_of(widths) if self.kind == "latency" else kept_cost(self.masks, widths, self.kind)
-
-    def _cost_of(self, widths: Mapping[str, int]) -> float:
-        """By the formulas of the expected cost: never below the cost."""
-        every = [float(widths[name]) for name in self.masks.opens]
-        with torch.no_grad():
-            return float(self.price(torch.tensor(every, dtype=torch.float64, device=self.bank.logits.device)))
+        return cost_of_widths(self.masks, self.price, self.kind, self.kept_widths())
 
     def kept(self) -> Kept:
         """What would be kept now."""
@@ -154,7 +129,7 @@ class Figs(Searched):
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             found = self._widths(middle)
-            if self._cost_of(found) <= self.multiplier.target:
+            if self.price.of(found) <= self.multiplier.target:
                 best, low = found, middle
             else:
                 high = middle

@@ -1,4 +1,6 @@
-"""Members of a space trained one by one, each from scratch, and compared: what the methods without a SuperNet share.
+"""Members of a space tried one by one and compared: what the methods share that propose whole members.
+
+Each is trained from scratch, or looked at with weights that it shares with others: a method may say how.
 
 RUN/checkpoint.pt    after each member, what was found so far
 RUN/metrics.jsonl    a line per member
@@ -14,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import Subset
 
 from nasc.compiler.fullest_member import fullest_member
+from nasc.compiler.ir import Network
 from nasc.compiler.member import Member, member_text
 from nasc.compiler.member_cost import MemberCost
 from nasc.compiler.methods.member_options import MemberOptions
@@ -78,6 +82,27 @@ Propose = Callable[[int, Sequence[Trained]], Proposal]
 """The member of a number, from how all before it did."""
 
 
+@dataclass(frozen=True)
+class Score:
+    """Cross-entropy (nats) and accuracy of a member, and the seconds that finding them took."""
+
+    cross_entropy: float
+    accuracy: float
+    seconds: float
+
+
+class Judge(Protocol):
+    """Finds out how well members do."""
+
+    def score(self, number: int, member: Member) -> Score:
+        """How the member of a number does."""
+        ...
+
+    def state(self, number: int, member: Member, network: Network) -> dict[str, Tensor]:
+        """The weights that it did so with: the state dict of its `model.py`."""
+        ...
+
+
 @contextmanager
 def prices(context: Context) -> Iterator[Price]:
     """What members cost, by the option `cost`. Raises `NascError` for a latency that is not there."""
@@ -104,15 +129,23 @@ def count_of(context: Context, wanted: int) -> int:
     return wanted if context.settings.steps is None else min(wanted, _TRIAL_MEMBERS)
 
 
-def compare(context: Context, price: Price, known: Sequence[Member], count: int, propose: Propose) -> Outcome:
-    """Train `count` members as they are proposed, and take the best.
+def compare(
+    context: Context,
+    price: Price,
+    known: Sequence[Member],
+    count: int,
+    propose: Propose,
+    judge: Judge | None = None,
+) -> Outcome:
+    """Try `count` members as they are proposed, and take the best. Without a `judge`, each is trained from scratch.
 
     `known` are those that will be proposed whatever comes out: what they cost is a part of the run's identity, and a
     latency that they miss shows before anything is trained. Raises `NascError` likewise, and where the folder holds a
     run that was not asked to go on, or another one.
     """
     costs = digest_of([price(member)[0] for member in known])
-    run = _Run(replace(context, identity={**context.identity, "costs": costs}), price, count, propose)
+    context = replace(context, identity={**context.identity, "costs": costs})
+    run = _Run(context, price, count, propose, judge or _FromScratch(context))
     run.go_on()
     return run.outcome()
 
@@ -120,10 +153,9 @@ def compare(context: Context, price: Price, known: Sequence[Member], count: int,
 class _Run:
     """A comparison between two members."""
 
-    def __init__(self, context: Context, price: Price, count: int, propose: Propose) -> None:
-        self.context, self.price, self.count, self.propose = context, price, count, propose
+    def __init__(self, context: Context, price: Price, count: int, propose: Propose, judge: Judge) -> None:
+        self.context, self.price, self.count, self.propose, self.judge = context, price, count, propose, judge
         self.options: MemberOptions = context.options
-        self.data = training_data(context)
         self.trained = self._begun()
         self.proposals = [propose(number, self.trained[:number]) for number in range(len(self.trained))]
         self._require_same_costs()
@@ -147,7 +179,7 @@ class _Run:
         """Train one more member; its line of the log."""
         number = len(self.trained)
         proposal = self.propose(number, tuple(self.trained))
-        trained = self._train(number, proposal.member)
+        trained = self._tried(number, proposal.member)
         self.proposals.append(proposal)
         self.trained.append(trained)
         unit = {"unit": UNITS[self.options.cost]}
@@ -210,33 +242,18 @@ class _Run:
         state = {"run": self._identity(), "members": [asdict(one) for one in trained]}
         checkpoint.save(self.context.out / CHECKPOINT, state, KIND, VERSION)
 
-    # ------------------------------------------------------------------------------------------ training
-
-    def _train(self, number: int, member: Member) -> Trained:
-        options, source, cost = self.options, self.context.source, self.price(member)[0]
-        network = network_of(space_of(open_file("<member>", member_text(source.space, member, source.module))))
-        seed = derive_seed(options.seed, "member", number)
-        torch.manual_seed(seed)
-        module, folder = module_of(network), self._folder(number)
-        try:
-            result = train(
-                module, self.data, training_options(self.context, seed), folder, SilentProgress(), resume=True
-            )
-        except NascError as error:
-            raise NascError(f"member {number}: {error.message}", error.help) from error
-        loss = total_loss(result.loss, cost, options.alpha[0], options.beta)
-        return Trained(cost, result.loss, result.top1, loss, result.seconds)
-
-    def _folder(self, number: int) -> Path:
-        return self.context.out / MEMBERS / f"{number:03}"
+    def _tried(self, number: int, member: Member) -> Trained:
+        options, cost = self.options, self.price(member)[0]
+        score = self.judge.score(number, member)
+        loss = total_loss(score.cross_entropy, cost, options.alpha[0], options.beta)
+        return Trained(cost, score.cross_entropy, score.accuracy, loss, score.seconds)
 
     # ------------------------------------------------------------------------------------------ the end
 
     def outcome(self) -> Outcome:
-        """The best member, with its weights as they were trained."""
+        """The best member, with the weights that it was judged with."""
         number, options = self.best, self.options
         best, proposal = self.trained[number], self.proposals[number]
-        path = self._folder(number) / WEIGHTS
         return Outcome(
             member=proposal.member,
             cost=best.cost,
@@ -253,7 +270,7 @@ class _Run:
                 "pareto": self._pareto(),
                 **latencies_found(self.price(proposal.member)[1]),
             },
-            state=lambda network: checkpoint.load_weights(path),
+            state=lambda network: self.judge.state(number, proposal.member, network),
         )
 
     def _pareto(self) -> list[int]:
@@ -264,6 +281,33 @@ class _Run:
             if not front or self.trained[number].accuracy > self.trained[front[-1]].accuracy:
                 front.append(number)
         return front
+
+
+class _FromScratch:
+    """Trains each member by itself, as `nasc train` does."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.data = context, training_data(context)
+
+    def score(self, number: int, member: Member) -> Score:
+        source = self.context.source
+        network = network_of(space_of(open_file("<member>", member_text(source.space, member, source.module))))
+        seed = derive_seed(self.context.options.seed, "member", number)
+        torch.manual_seed(seed)
+        module, folder = module_of(network), self._folder(number)
+        try:
+            result = train(
+                module, self.data, training_options(self.context, seed), folder, SilentProgress(), resume=True
+            )
+        except NascError as error:
+            raise NascError(f"member {number}: {error.message}", error.help) from error
+        return Score(result.loss, result.top1, result.seconds)
+
+    def state(self, number: int, member: Member, network: Network) -> dict[str, Tensor]:
+        return checkpoint.load_weights(self._folder(number) / WEIGHTS)
+
+    def _folder(self, number: int) -> Path:
+        return self.context.out / MEMBERS / f"{number:03}"
 
 
 def training_data(context: Context) -> DataSplits:

@@ -1,0 +1,203 @@
+"""Single Path One-Shot at run time: a SuperNet of all members, and evolution over what they do with its weights.
+
+"SPOS" is Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (2020).
+
+RUN/checkpoint.pt    the SuperNet as it is trained, as in any search over a SuperNet
+RUN/evolution/       checkpoint.pt and metrics.jsonl of the members that are looked at
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasc.compiler.fullest import fullest
+from nasc.compiler.ir import Network
+from nasc.compiler.masked_member import Kept, member_of, operators_left
+from nasc.compiler.masked_weights import gathered
+from nasc.compiler.masks import MaskedNetwork, masked
+from nasc.compiler.member import Member
+from nasc.compiler.member_masks import member_widths
+from nasc.compiler.methods.spos import SposOptions
+from nasc.compiler.mutate import Mutator
+from nasc.compiler.sample import Sampler, sample_members
+from nasc.dsl.diagnostics import NascError
+from nasc.runtime.costs import UNITS
+from nasc.runtime.data_splits import DataSplits
+from nasc.runtime.evaluate import evaluate
+from nasc.runtime.masks import MaskBank, with_masks
+from nasc.runtime.masks_state import gathered_state
+from nasc.runtime.methods.evolution import Evolution
+from nasc.runtime.methods.masked_cost import cost_of_widths, expected_cost
+from nasc.runtime.methods.searched import Searched
+from nasc.runtime.methods.trials import MEMBERS, Price, Score, affordable, compare, count_of, training_data
+from nasc.runtime.prefix import initialise
+from nasc.runtime.recalibrate import recalibrate
+from nasc.runtime.search_context import Context, Outcome
+from nasc.runtime.search_run import SearchRun, run_epochs
+from nasc.runtime.seeds import derive_seed, derived_generator
+from nasc.runtime.states import StateFiles
+from nasc.runtime.supernet import drawn_number
+
+EVOLUTION = "evolution"
+
+
+def search(context: Context) -> Outcome:
+    """Train the SuperNet, then evolve.
+
+    Raises `NascError` where too few members meet the target (before anything is trained), under torchrun, where
+    SuperNet and space do not match, and for what `run_epochs` and `compare` raise.
+    """
+    if context.ranks.world > 1:
+        raise NascError("spos searches in one process", help="start it without torchrun")
+    options: SposOptions = context.options
+    masks, space = masked(fullest(context.source.space)), context.source.space
+    price, digest = _price(context, masks)
+    context = replace(context, identity={**context.identity, "costs": digest})
+    accept = affordable(context, price)
+    seed, count = derive_seed(options.seed, MEMBERS), count_of(context, options.samples)
+    first = sample_members(space, min(count, options.population), seed, accept=accept)
+    judge = SharedWeights(context, masks, fmean(price(member)[0] for member in first))
+    if context.settings.until_warmup:
+        return judge.trained_only()
+    propose = Evolution(options, Mutator(space), first, accept)
+    found = compare(replace(context, out=context.out / EVOLUTION), price, first, count, propose, judge)
+    assert found.member is not None
+    member = member_of(masks, _kept(masks, found.member))
+    return replace(found, member=member, seconds=found.seconds + judge.run.seconds)
+
+
+def _price(context: Context, masks: MaskedNetwork) -> tuple[Price, str]:
+    """What members cost, and a word that tells it from other costs."""
+    kind = context.options.cost
+    cost, digest = expected_cost(context, masks)
+    return lambda member: (cost_of_widths(masks, cost, kind, member_widths(masks, member)), []), digest
+
+
+class MemberBank(MaskBank):
+    """Masks that make the SuperNet a member: a given one, or while it trains one drawn uniformly at each step."""
+
+    def __init__(self, masks: MaskedNetwork, sampler: Sampler) -> None:
+        super().__init__(masks)
+        self.network, self.sampler = masks, sampler
+        place = [number for each in self.places.values() for number in range(each.stop - each.start)]
+        self.register_buffer("place", torch.tensor(place), persistent=False)
+
+    def draw(self) -> None:
+        """A member for the next forward pass; in evaluation the one that was given stays."""
+        if self.training:
+            self.sampler.random = random.Random(drawn_number())
+            self.give(self.sampler.draw())
+
+    def give(self, member: Member) -> None:
+        """Make the SuperNet this member: of each decision its first channels, as many as the member has."""
+        widths = member_widths(self.network, member)
+        there = torch.tensor([widths[name] for name in self.places], device=self.logits.device)
+        self._made.clear()
+        self.drawn = (self.place < there[self.owner]).to(self.logits.dtype)  # type: ignore[operator, index]
+
+
+class OneShot(Searched):
+    """The SuperNet of all members while it trains. `cost` is that of a member as they are drawn, on the average."""
+
+    def __init__(self, supernet: nn.Module, bank: MemberBank, cost: float, unit: str) -> None:
+        """Raises `NascError` where SuperNet and masks do not match."""
+        super().__init__(supernet, 0.0, unit)
+        self.bank, self.cost = bank, cost
+        self.operators = operators_left(bank.network, {n: each.widths[-1] for n, each in bank.network.opens.items()})
+        try:
+            with_masks(supernet, bank)
+        except KeyError:
+            raise NascError(
+                "supernet.py and space.json are not of the same space", help="compile the space again"
+            ) from None
+
+    def architecture(self) -> list[nn.Parameter]:
+        return []
+
+    def weights(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.supernet.parameters() if parameter is not self.bank.logits]
+
+    def loss(self, cross_entropy: Tensor) -> Tensor:
+        return cross_entropy
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def expected_cost(self) -> float:
+        return self.cost
+
+    def candidates_left(self) -> int:
+        return self.operators
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing but weights is trained."""
+
+
+class SharedWeights:
+    """Trains the SuperNet and judges members by its weights, their BatchNorm statistics taken anew (SPOS, 3.4)."""
+
+    def __init__(self, context: Context, masks: MaskedNetwork, cost: float) -> None:
+        self.context, self.masks = context, masks
+        self.options: SposOptions = context.options
+        self.data: DataSplits = training_data(context)
+        self.bank = MemberBank(self.masks, Sampler(context.source.space, random.Random(0)))
+        self.run = self._trained(cost)
+
+    def _trained(self, cost: float) -> SearchRun:
+        context, options = self.context, self.options
+        if context.job.supernet is None:
+            raise NascError("search.py names no SuperNet", help="compile the space again")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(options.seed, "make"))
+            supernet = context.job.supernet()
+        initialise(supernet, derived_generator(options.seed, "initialise"))
+        method = OneShot(supernet, self.bank, cost, UNITS[options.cost])
+        supernet.to(context.device)
+        run = SearchRun(method, self.data, options, context.device, context.progress, context.settings, context.ranks)
+        states = StateFiles(context.out, context.source, f"{context.method.about} on {context.data.name}")
+        run_epochs(run, context.out, context.identity, states)
+        return run
+
+    def trained_only(self) -> Outcome:
+        """The end of a run that was to train the SuperNet alone."""
+        entropy = float(self.run.last.get("cross_entropy") or 0.0)
+        method = self.run.method
+        return Outcome(
+            None, method.expected_cost(), method.unit, entropy, entropy, self.run.epoch, self.run.seconds, {}
+        )
+
+    # ------------------------------------------------------------------------------------------ judging
+
+    def score(self, number: int, member: Member) -> Score:
+        """What a member does on the images that no weights are trained on."""
+        context, started = self.context, time.monotonic()
+        self._become(member)
+        scores = evaluate(
+            self.run.supernet, self.data.val, self.options.batch, context.device, context.settings.workers
+        )
+        return Score(scores.loss, scores.top1, time.monotonic() - started)
+
+    def state(self, number: int, member: Member, network: Network) -> dict[str, Tensor]:
+        """The member's part of the SuperNet's weights, with statistics of its own."""
+        self._become(member)
+        return gathered_state(self.run.supernet, gathered(self.masks, _kept(self.masks, member), network))
+
+    def _become(self, member: Member) -> None:
+        self.run.supernet.eval()
+        self.bank.give(member)
+        most = self.context.settings.steps or self.options.statistics
+        recalibrate(self.run.supernet, self.run.phases.seen_images(), self.context.device, most)
+
+
+def _kept(masks: MaskedNetwork, member: Member) -> Kept:
+    """A member as what masks keep: the first channels."""
+    ranked = {name: tuple(range(each.widths[-1])) for name, each in masks.opens.items()}
+    return Kept(member_widths(masks, member), ranked)
