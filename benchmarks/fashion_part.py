@@ -1,9 +1,9 @@
 """A part of Fashion-MNIST for comparisons that a small machine can finish: 3,000 images for training and 1,000 for
 validation, and all 10,000 for tests.
 
-    nasc compare spaces/fashion.nas --data benchmarks.fashion_part:images --cost macs --budget 376steps --batch 32 \
+    nasc compare spaces/fashion.nas --data benchmarks.fashion_part:images --cost macs --budget 282steps --batch 32 \
         --methods prunet,figs,fbnet,random,evolution,spos,width_multiplier,morphnet --seeds 3 --points 2 \
-        --retrain 376 --threads 1 --out compared/fashion OPTIONS
+        --retrain 282 --threads 1 --out compared/fashion OPTIONS
 
 with the options that docs/benchmarks.md states. The images are drawn once, by the seed below, and are not augmented:
 every method gets the same. Fashion-MNIST is that of the system's package `dataset-fashion-mnist`.

@@ -65,8 +65,8 @@ def compile_file(
     writes Prunodes as two masked copies, for comparison.
 
     Raises `DiagnosticError` for a file with errors or one that cannot be lowered yet, and `NascError` for settings
-    and names that fit nothing (a `method` where there is one member), for weights that do not fit, and for a folder that
-    holds what nasc did not write.
+    and names that fit nothing (a `method` where there is one member), for weights that do not fit, and for a folder
+    that holds what nasc did not write.
     """
     require_own(out, force=force)
     checked = open_file(path, sets=sets)

@@ -1,6 +1,7 @@
 """Parameters and multiply-accumulates: exact for one member, the smallest and the largest for a space.
 
-Costs never fall when a width grows, so within one variant the extremes lie where all its decisions are at an end.
+Costs never fall when a width grows, so within one variant the extremes lie where all its decisions are at an end
+(`cost_ends` has the exceptions).
 Across variants a cheaper layer may hand on more channels; the search along the trellis therefore keeps, at each state,
 every pair of cost and handed-on widths that no other pair beats.
 """
@@ -8,21 +9,23 @@ every pair of cost and handed-on widths that no other pair beats.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import product
 from typing import Any, Literal
 
+from nasc.compiler.cost_ends import Ends, ends_of
 from nasc.compiler.domain import Domain
 from nasc.compiler.elaborate import Space
 from nasc.compiler.expr import Rational, Size, add, evaluate
 from nasc.compiler.graph_tools import map_sizes
-from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
+from nasc.compiler.ir import Graph, Node, Tensor, Variant
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.trellis import Edge, Slot, State
 from nasc.compiler.world import dotted
 
 Metric = Literal["params", "macs"]
+METRICS: tuple[Metric, ...] = ("params", "macs")
 Values = Mapping[str, Rational]
 
 
@@ -48,12 +51,12 @@ class Cost:
 
 
 def cost_of(space: Space) -> Cost:
-    """Exact costs of a space. Raises `ValueError` for one without members."""
-    ranges = {
-        metric: Range(_extreme(space, metric, largest=False), _extreme(space, metric, largest=True))
-        for metric in ("params", "macs")
-    }
-    return Cost(ranges["params"], ranges["macs"])
+    """Exact costs of a space.
+
+    Raises `ValueError` for one without members, `NascError` where widths grow and fall with too many values.
+    """
+    params, macs = (Range(_extreme(space, m, largest=False), _extreme(space, m, largest=True)) for m in METRICS)
+    return Cost(params, macs)
 
 
 def layer_costs(space: Space) -> dict[str, Cost]:
@@ -68,11 +71,14 @@ def layer_costs(space: Space) -> dict[str, Cost]:
 
 
 def _layer_range(space: Space, slot: Slot, metric: Metric) -> Range:
+    edges = [e for edges in slot.edges.values() for e in edges if not e.source.done]
     found: list[list[int]] = []
     for largest in (False, True):
-        ends, memo = _ends(space.trellis.shared.values(), largest), dict[object, Any]()
-        edges = [e for edges in slot.edges.values() for e in edges if not e.source.done]
-        found.append([p.cost for e in edges for p in _along(e, _Partial(0), ends, metric, largest, memo)] or [0])
+        costs: list[int] = []
+        for ends in ends_of(space, largest):
+            reach = _Reach(ends, _at_ends(space, ends), metric)
+            costs += [p.cost for e in edges for p in reach.along(e, _Partial(0))]
+        found.append(costs or [0])
     return Range(min(found[0]), max(found[1]))
 
 
@@ -133,118 +139,130 @@ class _Partial:
 
 
 def _extreme(space: Space, metric: Metric, largest: bool) -> int:
-    trellis = space.trellis
-    ends = _ends(trellis.shared.values(), largest)
-    front: dict[State, list[_Partial]] = {s: [_Partial(0)] for s in trellis.starts}
-    memo: dict[object, list[tuple[int, Rational | None]]] = {}
-    for slot in trellis.slots:
-        after: dict[State, list[_Partial]] = {}
-        for state, edges in slot.edges.items():
-            for partial in front.get(state, ()):
-                for edge in edges:
-                    after.setdefault(edge.target, []).extend(_along(edge, partial, ends, metric, largest, memo))
-        front = {s: _best(found, largest) for s, found in after.items()}
-    found = [p.cost for s, partials in front.items() if trellis.final(s) for p in partials]
+    found = [cost for ends in ends_of(space, largest) for cost in _final_costs(space, metric, ends)]
     if not found:
         raise ValueError("no member of this space has an output")
     return max(found) if largest else min(found)
 
 
-def _ends(decisions: Any, largest: bool) -> dict[str, Rational]:
-    ends: dict[str, Rational] = {}
-    for decision in decisions:
-        assert isinstance(decision, Decision)
-        ends[decision.address] = decision.domain.last if largest else decision.domain.first
-    return ends
+def _final_costs(space: Space, metric: Metric, ends: Ends) -> list[int]:
+    """What members cost at these ends: the extreme is among them."""
+    trellis = space.trellis
+    reach = _Reach(ends, _at_ends(space, ends), metric)
+    front: dict[State, list[_Partial]] = {s: [_Partial(0)] for s in trellis.starts}
+    for slot in trellis.slots:
+        after: dict[State, list[_Partial]] = {}
+        for state, edges in slot.edges.items():
+            for partial in front.get(state, ()):
+                for edge in edges:
+                    after.setdefault(edge.target, []).extend(reach.along(edge, partial))
+        front = {s: _best(found, ends) for s, found in after.items()}
+    return [p.cost for s, partials in front.items() if trellis.final(s) for p in partials]
 
 
-def _along(
-    edge: Edge, partial: _Partial, ends: Values, metric: Metric, largest: bool, memo: dict[Any, Any]
-) -> Iterator[_Partial]:
-    """What a partial cost becomes along an edge."""
-    visible = {name for _, t in edge.target.tensors if not isinstance(t.channels, int) for name in t.channels.names}  # type: ignore[union-attr]
-    outs = dict(partial.outs)
-    if edge.variant is None or not edge.variant.graph.inputs:
-        yield _Partial(partial.cost, tuple((k, v) for k, v in partial.outs if k in visible))
-        return
-    variant = edge.variant
-    known = {**{a: c for a, c in edge.source.cells if isinstance(c, Domain)}, **variant.shared}
-    shared = {a: d.last if largest else d.first for a, d in known.items() if a not in outs}
-    key = (id(variant), edge.out is None, tuple(sorted(outs.items())), tuple(sorted(shared.items())))
-    if key not in memo:
-        values = {**ends, **shared, **outs}
-        memo[key] = list(_variant_extremes(variant, values, metric, largest))
-    for cost, width in memo[key]:
-        after = {**outs, edge.out: width} if edge.out is not None else outs
-        yield _Partial(partial.cost + cost, tuple(sorted((k, v) for k, v in after.items() if k in visible)))
-
-
-def _variant_extremes(
-    variant: Variant, values: Values, metric: Metric, largest: bool
-) -> Iterator[tuple[int, Rational]]:
-    """Costs of a variant at its decisions' ends, with the width that comes out; one for each nested alternative."""
-    own = {**values, **_ends(variant.decisions, largest)}
-    nested = [n for n in variant.graph.nodes if n.branches]
-    for options in product(*(_options(n, own, metric, largest) for n in nested)):
-        chosen = dict(own)
-        cost = 0
-        for extra, bindings in options:
-            cost += extra
-            chosen.update(bindings)
-        cost += graph_cost(variant.graph, chosen, metric)
-        yield cost, evaluate(variant.graph.result.channels, chosen)
+def _at_ends(space: Space, ends: Ends) -> dict[str, Rational]:
+    return {address: ends.of(address, decision.domain) for address, decision in space.trellis.shared.items()}
 
 
 _Option = tuple[int, dict[str, Rational]]
 
 
-def _options(node: Node, values: Values, metric: Metric, largest: bool) -> list[_Option]:
-    """The ways a nested choice can be extreme: its cost, and the values of the decisions that show outside."""
-    branches: list[list[_Option]] = []
-    for branch in node.branches:
-        found: list[_Option] = []
-        for variant in branch.variants:
-            bindings = {**_ends(variant.decisions, largest), **{a: values[a] for a in variant.shared if a in values}}
-            for cost, _ in _variant_extremes(variant, values, metric, largest):
-                found.append((cost, bindings))
-        branches.append(found)
-    if node.op == "one_of":
-        return _undominated([o for found in branches for o in found], node, values, largest)
-    names = [dotted(node.attributes["address"], f"{n}?") for n in node.attributes["numbers"]]
-    absent = {name: 0 for name in names}
-    if largest:
-        best = [max(found, key=lambda o: o[0]) for found in branches]
-        together: dict[str, Rational] = {name: 1 for name in names}
-        for _, bindings in best:
-            together.update(bindings)
-        return [(sum(c for c, _ in best), together)]
-    options: list[_Option] = []
-    everything: dict[str, Rational] = {k: v for found in branches for _, b in found for k, v in b.items()}
-    for name, found in zip(names, branches, strict=True):
-        options.extend((cost, {**everything, **bindings, **absent, name: 1}) for cost, bindings in found)
-    return _undominated(options, node, values, largest)
+@dataclass(frozen=True)
+class _Reach:
+    """The costs of variants at the ends of their decisions; `shared` are those of the whole space."""
+
+    ends: Ends
+    shared: Values
+    metric: Metric
+    memo: dict[object, list[tuple[int, Rational]]] = field(default_factory=dict)
+
+    def along(self, edge: Edge, partial: _Partial) -> Iterator[_Partial]:
+        """What a partial cost becomes along an edge."""
+        if not all(self.ends.agrees(a, c) for a, c in edge.target.cells if isinstance(c, Domain)):
+            return
+        visible = {name for _, t in edge.target.tensors if not isinstance(t.channels, int) for name in t.channels.names}  # type: ignore[union-attr]
+        outs = dict(partial.outs)
+        variant = edge.variant
+        if variant is None or not variant.graph.inputs:
+            yield _Partial(partial.cost, tuple((k, v) for k, v in partial.outs if k in visible))
+            return
+        known = {**{a: c for a, c in edge.source.cells if isinstance(c, Domain)}, **variant.shared}
+        decided: dict[str, Domain | str] = {**variant.chosen, **known}
+        if not all(self.ends.agrees(a, v) for a, v in decided.items()):
+            return
+        given = {a: self.ends.of(a, d) for a, d in known.items() if a not in outs}
+        key = (id(variant), edge.out is None, tuple(sorted(outs.items())), tuple(sorted(given.items())))
+        if key not in self.memo:
+            self.memo[key] = list(self.variant({**self.shared, **given, **outs}, variant))
+        for cost, width in self.memo[key]:
+            after = {**outs, edge.out: width} if edge.out is not None else outs
+            yield _Partial(partial.cost + cost, tuple(sorted((k, v) for k, v in after.items() if k in visible)))
+
+    def variant(self, values: Values, variant: Variant) -> Iterator[tuple[int, Rational]]:
+        """Its costs at its decisions' ends, with the width that comes out; one for each nested alternative."""
+        nested = [n for n in variant.graph.nodes if n.branches]
+        for ends in self.ends.own(variant.decisions):
+            own = {**values, **ends}
+            for options in product(*(self.options(n, own) for n in nested)):
+                chosen = dict(own)
+                cost = 0
+                for extra, bindings in options:
+                    cost += extra
+                    chosen.update(bindings)
+                cost += graph_cost(variant.graph, chosen, self.metric)
+                yield cost, evaluate(variant.graph.result.channels, chosen)
+
+    def options(self, node: Node, values: Values) -> list[_Option]:
+        """The ways a nested choice can be extreme: its cost, and the values of the decisions that show outside."""
+        branches = [[o for v in branch.variants for o in self.branch(v, values)] for branch in node.branches]
+        if node.op == "one_of":
+            return self._undominated([o for found in branches for o in found], node, values)
+        names = [dotted(node.attributes["address"], f"{n}?") for n in node.attributes["numbers"]]
+        if self.ends.largest:
+            best = [max(found, key=lambda o: o[0]) for found in branches]
+            together: dict[str, Rational] = {name: 1 for name in names}
+            for _, bindings in best:
+                together.update(bindings)
+            return [(sum(c for c, _ in best), together)]
+        absent = {name: 0 for name in names}
+        everything: dict[str, Rational] = {k: v for found in branches for _, b in found for k, v in b.items()}
+        options: list[_Option] = []
+        for name, found in zip(names, branches, strict=True):
+            options.extend((cost, {**everything, **bindings, **absent, name: 1}) for cost, bindings in found)
+        return self._undominated(options, node, values)
+
+    def branch(self, variant: Variant, values: Values) -> Iterator[_Option]:
+        """A branch's costs, with the values of the decisions that it makes or reads."""
+        read = {a: values[a] for a in variant.shared if a in values}
+        for own in self.ends.own(variant.decisions):
+            alone = variant.model_copy(update={"decisions": ()})
+            for cost, _ in self.variant({**values, **own}, alone):
+                yield cost, {**own, **read}
+
+    def _undominated(self, options: list[_Option], node: Node, values: Values) -> list[_Option]:
+        sign = -1 if self.ends.largest else 1
+
+        def rank(option: _Option) -> tuple[Rational, Rational]:
+            return sign * option[0], sign * evaluate(node.output.channels, {**values, **option[1]})
+
+        kept: list[_Option] = []
+        for option in sorted(options, key=rank):
+            if not kept or rank(option)[1] < rank(kept[-1])[1]:
+                kept.append(option)
+        return kept
 
 
-def _undominated(options: list[_Option], node: Node, values: Values, largest: bool) -> list[_Option]:
-    sign = -1 if largest else 1
-
-    def rank(option: _Option) -> tuple[Rational, Rational]:
-        return sign * option[0], sign * evaluate(node.output.channels, {**values, **option[1]})
-
-    kept: list[_Option] = []
-    for option in sorted(options, key=rank):
-        if not kept or rank(option)[1] < rank(kept[-1])[1]:
-            kept.append(option)
-    return kept
-
-
-def _best(found: list[_Partial], largest: bool) -> list[_Partial]:
-    """Drop what another beats in cost and in every width."""
-    sign = -1 if largest else 1
+def _best(found: list[_Partial], ends: Ends) -> list[_Partial]:
+    """Drop what another beats in cost and in every width; a width with which others fall has to be the same."""
+    sign = -1 if ends.largest else 1
+    exact = ends.falling | ends.mixed
     kept: list[_Partial] = []
     for partial in sorted(set(found), key=lambda p: (sign * p.cost, [sign * v for _, v in p.outs])):
-        if not any(
-            all(sign * a <= sign * b for (_, a), (_, b) in zip(k.outs, partial.outs, strict=True)) for k in kept
-        ):
+        if not any(_beats(k, partial, sign, exact) for k in kept):
             kept.append(partial)
     return kept
+
+
+def _beats(one: _Partial, other: _Partial, sign: int, exact: frozenset[str]) -> bool:
+    pairs = zip(one.outs, other.outs, strict=True)
+    return all(a == b if name in exact else sign * a <= sign * b for (name, a), (_, b) in pairs)

@@ -250,9 +250,6 @@ class Elaborator:
             return None
         name = f"@{address}.out"
         spans = [self._hull(o) for o in outs]
-        if name in self.known.declared:  # what comes out from another state has the same name
-            other = self.known.declared[name].domain
-            spans.append((int(other.first), int(other.last)))
         low, high = max(1, min(s[0] for s in spans)), max(s[1] for s in spans)
         self.known.declared[name] = Decision(address=name, domain=Domain.grid(low, max(low, high)), ordered=True)
         return next(iter(outs)).with_channels(variable(name))

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nasc.compiler.elaborate import Space
 from nasc.compiler.full_layer import FullLayer, Open, Operator
-from nasc.compiler.fullest import Fullest
 from nasc.compiler.fullest_ways import NONE, SOME
 from nasc.compiler.masks import MaskedNetwork
 from nasc.compiler.member import Member
-from nasc.compiler.methods.refused import Refused
 from nasc.compiler.substitution import Decided
 from nasc.dsl.diagnostics import NascError
 
@@ -21,8 +18,8 @@ from nasc.dsl.diagnostics import NascError
 def member_widths(masked: MaskedNetwork, member: Member) -> dict[str, int]:
     """The width of each mask that makes the fullest network this member: 0 for what it does not have.
 
-    A mask that must not be 0, of something that is not there, has its least width. Raises `NascError` for a member of
-    which the fullest network has no such operator.
+    A mask that must not be 0, of something that is not there, has its least width. Raises `NascError` for a member with
+    an operator that the fullest network does not have.
     """
     widths = {each.name: int(member.shared[each.name]) for each in masked.fullest.shared}
     for layer in masked.layers:
@@ -30,13 +27,13 @@ def member_widths(masked: MaskedNetwork, member: Member) -> dict[str, int]:
     return widths
 
 
-def require_members(space: Space, fullest: Fullest) -> None:
-    """Raise `Refused` where a layer may be dropped that masks cannot drop: it would hand on nothing, not its input."""
-    layers = {layer.address: layer for layer in fullest.layers}
-    for slot in space.trellis.slots:
-        if slot.skippable and not layers[slot.address].may_go:
-            why = "it may be dropped, and does not add its input"
-            raise Refused(slot.address, why, "fix how many layers there are with --set, or search with `evolution`")
+def stays_in_masks(masked: MaskedNetwork, member: Member) -> bool:
+    """Can masks make the fullest network this member? Not where it drops a layer that does not add its input, and so
+    would hand on nothing."""
+    return all(
+        layer.layer.may_go or not layer.layer.operators or member.layers.get(layer.layer.address) is not None
+        for layer in masked.layers
+    )
 
 
 def _of_layer(layer: FullLayer, decided: Decided | None) -> dict[str, int]:

@@ -151,7 +151,7 @@ class Substitution:
 
     def _side(self, size: T) -> T:
         """Part of a sum or a shape; itself where it is not decided (`w` in `max(w, 64)`, where `w` is never more)."""
-        made = self.value(size, "")
+        made = self.value(size, "")  # type: ignore[arg-type]  # an expression
         return size if isinstance(made, _SETS) else made  # type: ignore[return-value]  # what is left is a number
 
     def _number(self, value: syntax.Value, address: str) -> syntax.Value:
@@ -386,6 +386,8 @@ class Substitution:
         """One operator of a chain with its decisions made."""
         width = None if step.width is None else self.value(step.width, dotted(home, "width"))
         when = None if step.when is None else self._side(step.when)
+        if when != step.when and isinstance(when, syntax.Reference) and when.parts == ("yes",):
+            when = None
         return replace(step, operator=self._operator(step.operator, home), width=width, when=when)
 
     def _operator(

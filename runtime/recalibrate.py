@@ -25,7 +25,7 @@ def recalibrate(model: nn.Module, batches: Batches, device: torch.device, most: 
     momenta, training = [norm.momentum for norm in norms], model.training
     model.eval()
     for norm in norms:
-        norm.train()
+        norm.train().reset_running_stats()
     with torch.no_grad():
         for number, (images, _) in enumerate(islice(batches, most)):
             for norm in norms:

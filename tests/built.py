@@ -17,6 +17,7 @@ from nasc.compiler.ir import Node, Tensor, Variant
 from nasc.compiler.member import Member
 from nasc.compiler.primitives import PRIMITIVES
 from nasc.compiler.sample import Sampler
+from nasc.compiler.specialise import specialise
 from nasc.compiler.world import dotted
 
 Known = Mapping[str, Rational | str]
@@ -81,8 +82,10 @@ def _nodes(built: list[tuple[Variant, Any, str | None]], shared: dict[str, Any])
 
 def _along(variant: Variant, known: Known, inputs: Mapping[str, Tensor]) -> Any:
     """The nodes of a variant with all sizes known, those of the branches taken in place of their choices."""
-    shapes = dict(inputs)
-    for node in variant.graph.nodes:
+    graph, shapes = variant.graph, dict(inputs)
+    if not any(node.branches for node in graph.nodes):
+        graph = specialise(graph, {**_numbers(known)})  # without what feeds only what has no channels
+    for node in graph.nodes:
         shapes[node.name] = settled(node.output, known)
         if node.branches:
             for branch in _taken(node, known):
@@ -92,7 +95,7 @@ def _along(variant: Variant, known: Known, inputs: Mapping[str, Tensor]) -> Any:
             attributes = {k: map_sizes(v, lambda s: evaluate(s, _numbers(known))) for k, v in node.attributes.items()}
             concrete = node.model_copy(update={"attributes": attributes, "output": shapes[node.name]})
             yield concrete, [shapes[name] for name in node.inputs]
-    return shapes[variant.graph.output]
+    return shapes[graph.output]
 
 
 def _taken(node: Node, known: Known) -> Iterator[Variant]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from random import Random
 
-WIDTHS = "w 2*w w+4 20-w max(w,12) w/2 8 {8,12} v divisible(w*3/2,4) [8,16] min(v,w) 24-v 8".split() + [
-    "8 .. 16 step 4"
-]
+SUMS = "w 2*w w+4 20-w max(w,12) w/2 v divisible(w*3/2,4) min(v,w) 24-v".split()
+WIDTHS = [*SUMS, "8", "8", "{8, 12}", "[8, 16]", "8 .. 16 step 4"]
 KERNELS = ["3", "{3, 5}", "k", "k + 2", "5", "max(k, 3)", "3 .. 5 step 2", "k x 1", "8 - k"]
 OPERATORS = "conv irb own pair op op2 avg_pool max_pool identity sep_conv depthwise fused_irb squeeze_excite".split()
 NEEDED = {
@@ -121,7 +120,7 @@ def _stage(random: Random, number: int) -> str:
     callee = _choice(random) if random.random() < 0.5 else random.choice(["op", "op2", "conv", "irb", "own", "pair"])
     count = random.choice(["", "", "x 2", "x 1 .. 2", "x 0 .. 1"])
     takes = {p for name in callee.split() for p in TAKEN.get(name, "").split()}
-    given = {p for p in takes if random.random() < (0.8 if p in ("kernel", "expand") else 0.15)}
+    given = {p for p in sorted(takes) if random.random() < (0.8 if p in ("kernel", "expand") else 0.15)}
     braces = "  ".join(f"{p} {random.choice(VALUES[p])}" for p in sorted(given))
     row = random.choice(["", "", "", f"{{ layer 1 -> {random.choice(WIDTHS)} }}", "{ layer 1 { kernel {3, 5} } }"])
     return f"stage s{number} {callee} {count} {{ {braces} }} -> {random.choice(WIDTHS)} {row}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,15 +63,9 @@ def compiled(text: str, folder: Path, method: str) -> Iterator[Job]:
 
 @contextmanager
 def job_of(folder: Path) -> Iterator[Job]:
-    """The job of a compiled folder, whose `supernet` is importable as long."""
-    sys.modules.pop("supernet", None)
-    sys.path.insert(0, str(folder))
-    try:
-        found: Job = module_at(folder / "search.py").JOB
-        yield found
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("supernet", None)
+    """The job of a compiled folder."""
+    found: Job = module_at(folder / "search.py").JOB
+    yield found
 
 
 def module_at(path: Path) -> ModuleType:

@@ -6,12 +6,10 @@ are CPU time, not the clock's, so that they lie all over the run however busy th
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from nasc.runtime.progress import SilentProgress
 from nasc.runtime.search import Job, Settings
 from nasc.runtime.search_job import options_of, search
 from nasc.runtime.sweep import sweep
+from tests import searches
 from tests.spaces import space_of
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="autograd's threads for a GPU do not outlive a fork")
@@ -66,16 +65,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     source.write_text(TINY)
     folder = source.parent / "build"
     compile_file(source, folder)
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("search", folder / "search.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module.JOB
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("supernet", None)
+    with searches.job_of(folder) as found:
+        yield found
 
 
 # ------------------------------------------------------------------------------------------------ children

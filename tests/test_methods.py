@@ -165,7 +165,7 @@ def test_a_run_time_half_that_is_not_there(install: Callable[..., None], tmp_pat
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_every_option_says_what_it_means_and_whether_it_is_printed(name: str) -> None:
-    place = re.compile(r"printed .*\((eq\. )?(A\.\d|\d|Algorithm 1|FBNet|FiGS|Real|MobileNets|MorphNet)")
+    place = re.compile(r"printed .*\((eq\. )?(A\.\d|\d|Algorithm 1|FBNet|FiGS|Real|SPOS|MobileNets|MorphNet)")
     for option, field in OWN[name].options.model_fields.items():
         meaning, _, source = (field.description or "").rpartition("; ")
         assert meaning and ("chosen" in source or place.search(source)), option

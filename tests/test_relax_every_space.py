@@ -19,7 +19,7 @@ from nasc.runtime.supernet import StochasticLayer, seed_noise, stochastic_layers
 from tests.spaces import SPACES, space_of
 
 METHODS = ("prunet", "fbnet")
-MASKED = ("morphnet", "figs")
+MASKED = ("spos", "morphnet", "figs")
 
 SETTINGS = {
     "vit.nas": ("dim=192", "size=32", "body.x=8"),
@@ -56,7 +56,7 @@ def test_a_step_or_a_place(path: Path, sets: tuple[str, ...], method: str, tmp_p
     network = Network.model_validate_json((tmp_path / "out" / "space.json").read_bytes())
     supernet = supernet_of(tmp_path / "out")
     if method in MASKED:
-        if method == "figs":  # morphnet's SuperNet is the same
+        if method == "figs":  # the others' SuperNet is the same
             step_with_masks(supernet, network, path)
         return
     before = [p.detach().clone() for p in architecture(supernet)]

@@ -17,7 +17,6 @@ from typing import Any
 from nasc.compiler.elaborate import Space
 from nasc.compiler.fullest import Fullest, fullest
 from nasc.compiler.ir import Network
-from nasc.compiler.member_masks import require_members
 from nasc.compiler.methods.budget import passed, steps_of
 from nasc.compiler.methods.evolution import EvolutionOptions
 from nasc.compiler.methods.fbnet import FbnetOptions
@@ -119,8 +118,6 @@ def _fullest_source(space: Space, options: Any, about: str) -> str:
 def _fullest(space: Space, options: Any) -> Fullest:
     found = fullest(space, options.merges if isinstance(options, FigsOptions) else True)
     require_labels(found.network)
-    if isinstance(options, SposOptions):
-        require_members(space, found)
     return found
 
 
@@ -162,6 +159,15 @@ _METHODS = (
         grows=("epochs", "samples"),
     ),
     Method(
+        "spos",
+        "Single Path One-Shot",
+        SposOptions,
+        "nasc.runtime.methods.spos:search",
+        steps=_one_supernet,
+        network=_fullest_network,
+        source=_fullest_source,
+    ),
+    Method(
         "width_multiplier",
         "the width multiplier",
         WidthMultiplierOptions,
@@ -181,15 +187,6 @@ _METHODS = (
         "FiGS",
         FigsOptions,
         "nasc.runtime.methods.figs:search",
-        network=_fullest_network,
-        source=_fullest_source,
-    ),
-    Method(
-        "spos",
-        "Single Path One-Shot",
-        SposOptions,
-        "nasc.runtime.methods.spos:search",
-        steps=_one_supernet,
         network=_fullest_network,
         source=_fullest_source,
     ),

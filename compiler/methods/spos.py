@@ -17,33 +17,33 @@ class SposOptions(EvolutionOptions):
         120,
         ge=1,
         le=1_000_000,
-        description="epochs that the SuperNet is trained for; printed 120 on ImageNet (SPOS, 4)",
+        description="epochs that the SuperNet is trained for; printed 120 on ImageNet (SPOS)",
     )
     samples: int = Field(
         1000,
         ge=1,
         le=1_000_000,
-        description="members that are looked at with the SuperNet's weights; printed: 20 generations of 50 (SPOS, 4)",
+        description="members that are looked at with the SuperNet's weights; printed 20 generations of 50 (SPOS)",
     )
     population: int = Field(
         50,
         ge=1,
         le=1_000_000,
-        description="members that live at a time, the first ones drawn uniformly; printed (SPOS, 4)",
+        description="members that live at a time, the first ones drawn uniformly; printed (SPOS)",
     )
     tournament: int = Field(
         10,
         ge=1,
         le=1_000_000,
         description="members drawn of the population, with replacement, the best of which is mutated; printed: the "
-        "best 10 of 50 have children, half of them by crossover (SPOS, 4), a tournament is chosen",
+        "best 10 of 50 have children, half of them by crossover (SPOS), a tournament is chosen",
     )
     statistics: int = Field(
         20,
         ge=1,
         le=1_000_000,
         description="batches that a member's BatchNorm statistics are taken anew from before it is looked at; chosen, "
-        "a small part of the training images is printed (SPOS, 3.4)",
+        "a small part of the training images is printed (SPOS)",
     )
 
     @property

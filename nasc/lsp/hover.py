@@ -152,7 +152,10 @@ def about_stage(document: Document, name: str, layer: int | None = None) -> str:
     if space is None:
         return ""
     rows = [r for r in outline(space) if r.layer == name or r.layer.split(".")[0] == name]
-    costs = layer_costs(space)
+    try:
+        costs = layer_costs(space)
+    except NascError as error:  # too many values to try
+        return error.message
     if layer is not None:
         rows = [r for r in rows if r.layer == f"{name}.{layer}" or (layer == 1 and r.layer == name)]
     lines = [_row(row, costs[row.layer].params, costs[row.layer].macs) for row in rows[:MOST_ROWS]]
@@ -175,8 +178,12 @@ def about_space(document: Document) -> str:
     space = document.good.space if document.good is not None else None
     if space is None:
         return ""
-    cost, count = cost_of(space), count_members(space)
+    count = count_members(space)
     members = f"{count:,}" if count < 10**15 else f"about 10^{len(str(count)) - 1}"
+    try:
+        cost = cost_of(space)
+    except NascError as error:  # too many values to try
+        return f"`{space.name}`: {members} members  \n{error.message}"
     return f"`{space.name}`: {members} members  \nparameters {_range(cost.params)}  \nMACs {_range(cost.macs)}"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -18,13 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasc.compiler.elaborate import Space
 from nasc.compiler.fullest import fullest
 from nasc.compiler.ir import Network
+from nasc.compiler.lower_masked import masked_paths
 from nasc.compiler.masked_member import Kept, member_of, operators_left
-from nasc.compiler.masked_weights import gathered
+from nasc.compiler.masked_weights import gathered, kept_channels
 from nasc.compiler.masks import MaskedNetwork, masked
 from nasc.compiler.member import Member
-from nasc.compiler.member_masks import member_widths
+from nasc.compiler.member_masks import member_widths, stays_in_masks
 from nasc.compiler.methods.spos import SposOptions
 from nasc.compiler.mutate import Mutator
 from nasc.compiler.sample import Sampler, sample_members
@@ -32,7 +34,7 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import UNITS
 from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import evaluate
-from nasc.runtime.masks import MaskBank, with_masks
+from nasc.runtime.masks import fix, masking_modules
 from nasc.runtime.masks_state import gathered_state
 from nasc.runtime.methods.evolution import Evolution
 from nasc.runtime.methods.masked_cost import cost_of_widths, expected_cost
@@ -52,25 +54,23 @@ EVOLUTION = "evolution"
 def search(context: Context) -> Outcome:
     """Train the SuperNet, then evolve.
 
-    Raises `NascError` where too few members meet the target (before anything is trained), under torchrun, where
-    SuperNet and space do not match, and for what `run_epochs` and `compare` raise.
+    Under torchrun all processes train, and the first evolves. Raises `NascError` where too few members meet the target
+    (before anything is trained), where SuperNet and space do not match, and for what `run_epochs` and `compare` raise.
     """
-    if context.ranks.world > 1:
-        raise NascError("spos searches in one process", help="start it without torchrun")
     options: SposOptions = context.options
     masks, space = masked(fullest(context.source.space)), context.source.space
     price, digest = _price(context, masks)
     context = replace(context, identity={**context.identity, "costs": digest})
-    accept = affordable(context, price)
+    accept = _accepted(masks, affordable(context, price))
     seed, count = derive_seed(options.seed, MEMBERS), count_of(context, options.samples)
     first = sample_members(space, min(count, options.population), seed, accept=accept)
     judge = SharedWeights(context, masks, fmean(price(member)[0] for member in first))
-    if context.settings.until_warmup:
+    if context.settings.until_warmup or not context.ranks.first:
         return judge.trained_only()
     propose = Evolution(options, Mutator(space), first, accept)
     found = compare(replace(context, out=context.out / EVOLUTION), price, first, count, propose, judge)
     assert found.member is not None
-    member = member_of(masks, _kept(masks, found.member))
+    member = member_of(masks, kept_of(masks, found.member))
     return replace(found, member=member, seconds=found.seconds + judge.run.seconds)
 
 
@@ -81,49 +81,49 @@ def _price(context: Context, masks: MaskedNetwork) -> tuple[Price, str]:
     return lambda member: (cost_of_widths(masks, cost, kind, member_widths(masks, member)), []), digest
 
 
-class MemberBank(MaskBank):
-    """Masks that make the SuperNet a member: a given one, or while it trains one drawn uniformly at each step."""
+def _accepted(masks: MaskedNetwork, also: Callable[[Member], bool] | None) -> Callable[[Member], bool]:
+    """Is a member one that masks can make, and one that is accepted besides?"""
+    return lambda member: stays_in_masks(masks, member) and (also is None or also(member))
 
-    def __init__(self, masks: MaskedNetwork, sampler: Sampler) -> None:
-        super().__init__(masks)
-        self.network, self.sampler = masks, sampler
-        place = [number for each in self.places.values() for number in range(each.stop - each.start)]
-        self.register_buffer("place", torch.tensor(place), persistent=False)
 
-    def draw(self) -> None:
-        """A member for the next forward pass; in evaluation the one that was given stays."""
-        if self.training:
+class Paths:
+    """Makes a SuperNet with masks a member: one drawn uniformly before each forward pass in training, else a given one.
+
+    Members that masks cannot make (see `stays_in_masks`) are not drawn.
+    """
+
+    def __init__(self, supernet: nn.Module, masks: MaskedNetwork, space: Space) -> None:
+        """Raises `NascError` where SuperNet and masks do not match."""
+        self.supernet, self.masks = supernet, masks
+        self.sampler = Sampler(space, random.Random(0))
+        self.paths = {path: place for place, path in masked_paths(masks).items()}
+        if not set(masking_modules(supernet)) <= set(self.paths):
+            raise NascError("supernet.py and space.json are not of the same space", help="compile the space again")
+        supernet.register_forward_pre_hook(lambda module, inputs: self._draw())
+
+    def _draw(self) -> None:
+        if self.supernet.training:
             self.sampler.random = random.Random(drawn_number())
-            self.give(self.sampler.draw())
+            while not stays_in_masks(self.masks, member := self.sampler.draw()):
+                pass
+            self.take(member)
 
-    def give(self, member: Member) -> None:
-        """Make the SuperNet this member: of each decision its first channels, as many as the member has."""
-        widths = member_widths(self.network, member)
-        there = torch.tensor([widths[name] for name in self.places], device=self.logits.device)
-        self._made.clear()
-        self.drawn = (self.place < there[self.owner]).to(self.logits.dtype)  # type: ignore[operator, index]
+    def take(self, member: Member) -> None:
+        """Make the SuperNet this member: of each tensor its first channels, as many as the member has."""
+        channels = kept_channels(self.masks, kept_of(self.masks, member))
+        fix(self.supernet, {path: channels.get(place, ()) for path, place in self.paths.items()})
 
 
 class OneShot(Searched):
     """The SuperNet of all members while it trains. `cost` is that of a member as they are drawn, on the average."""
 
-    def __init__(self, supernet: nn.Module, bank: MemberBank, cost: float, unit: str) -> None:
-        """Raises `NascError` where SuperNet and masks do not match."""
+    def __init__(self, supernet: nn.Module, masks: MaskedNetwork, cost: float, unit: str) -> None:
         super().__init__(supernet, 0.0, unit)
-        self.bank, self.cost = bank, cost
-        self.operators = operators_left(bank.network, {n: each.widths[-1] for n, each in bank.network.opens.items()})
-        try:
-            with_masks(supernet, bank)
-        except KeyError:
-            raise NascError(
-                "supernet.py and space.json are not of the same space", help="compile the space again"
-            ) from None
+        self.cost = cost
+        self.operators = operators_left(masks, {name: each.widths[-1] for name, each in masks.opens.items()})
 
     def architecture(self) -> list[nn.Parameter]:
         return []
-
-    def weights(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.supernet.parameters() if parameter is not self.bank.logits]
 
     def loss(self, cross_entropy: Tensor) -> Tensor:
         return cross_entropy
@@ -142,13 +142,12 @@ class OneShot(Searched):
 
 
 class SharedWeights:
-    """Trains the SuperNet and judges members by its weights, their BatchNorm statistics taken anew (SPOS, 3.4)."""
+    """Trains the SuperNet and judges members by its weights, their BatchNorm statistics taken anew."""
 
     def __init__(self, context: Context, masks: MaskedNetwork, cost: float) -> None:
         self.context, self.masks = context, masks
         self.options: SposOptions = context.options
         self.data: DataSplits = training_data(context)
-        self.bank = MemberBank(self.masks, Sampler(context.source.space, random.Random(0)))
         self.run = self._trained(cost)
 
     def _trained(self, cost: float) -> SearchRun:
@@ -159,7 +158,8 @@ class SharedWeights:
             torch.manual_seed(derive_seed(options.seed, "make"))
             supernet = context.job.supernet()
         initialise(supernet, derived_generator(options.seed, "initialise"))
-        method = OneShot(supernet, self.bank, cost, UNITS[options.cost])
+        self.paths = Paths(supernet, self.masks, context.source.space)
+        method = OneShot(supernet, self.masks, cost, UNITS[options.cost])
         supernet.to(context.device)
         run = SearchRun(method, self.data, options, context.device, context.progress, context.settings, context.ranks)
         states = StateFiles(context.out, context.source, f"{context.method.about} on {context.data.name}")
@@ -188,16 +188,16 @@ class SharedWeights:
     def state(self, number: int, member: Member, network: Network) -> dict[str, Tensor]:
         """The member's part of the SuperNet's weights, with statistics of its own."""
         self._become(member)
-        return gathered_state(self.run.supernet, gathered(self.masks, _kept(self.masks, member), network))
+        return gathered_state(self.run.supernet, gathered(self.masks, kept_of(self.masks, member), network))
 
     def _become(self, member: Member) -> None:
         self.run.supernet.eval()
-        self.bank.give(member)
+        self.paths.take(member)
         most = self.context.settings.steps or self.options.statistics
         recalibrate(self.run.supernet, self.run.phases.seen_images(), self.context.device, most)
 
 
-def _kept(masks: MaskedNetwork, member: Member) -> Kept:
+def kept_of(masks: MaskedNetwork, member: Member) -> Kept:
     """A member as what masks keep: the first channels."""
     ranked = {name: tuple(range(each.widths[-1])) for name, each in masks.opens.items()}
     return Kept(member_widths(masks, member), ranked)
