@@ -51,6 +51,8 @@ class LayerJoin:
         address, several = self.slot.address, len(self.ways) > 1
         prefixes = [dotted(address, str(i)) if several else address for i in range(1, len(self.ways) + 1)]
         bare = [_renamed(way.variant, prefix, self.known) for way, prefix in zip(self.ways, prefixes, strict=True)]
+        for each in bare:
+            self._require_single(each.graph)
         residual = [_is_residual(each.graph) for each in bare]
         may_go = self.slot.skippable and all(residual)
         if any(residual) and not all(residual):
@@ -71,6 +73,25 @@ class LayerJoin:
             return FullLayer(address, (parts[0].operator,), parts[0].graph, may_go)
         operators = tuple(_numbered(part.operator, i) for i, part in enumerate(parts, start=1))
         return FullLayer(address, operators, _added(parts), may_go)
+
+    def _require_single(self, graph: Graph) -> None:
+        """Refuse a residual of operators of which one hands on what is added: where it alone is left, the language adds
+        nothing (a residual of a tensor itself is that tensor), while masks would add it twice."""
+        nodes = {node.name: node for node in graph.nodes}
+
+        def leaves(name: str) -> set[str]:
+            node = nodes.get(name)
+            if node is not None and (node.op == "/mask" or PARALLEL in node.attributes):
+                return {leaf for source in node.inputs for leaf in leaves(source)}
+            return {name}
+
+        for node in graph.nodes:
+            if node.op != "add" or PARALLEL in node.attributes:
+                continue
+            plain = {name for name in node.inputs if leaves(name) == {name}}
+            if any(plain & leaves(name) for name in node.inputs if name not in plain):
+                why = "an operator of its choice hands on what the residual adds, and all others may go"
+                raise Refused(self.slot.address, why, "leave `identity` out of the choice, or the residual")
 
     def _require_shortcut(self, variant: Variant) -> None:
         """Refuse alternatives whose residuals cannot be made one: the found network is written with `shortcut`."""

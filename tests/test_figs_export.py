@@ -13,6 +13,7 @@ from nasc.compiler.contains import contains
 from nasc.compiler.count import count_members
 from nasc.compiler.masked_member import Kept, keep, kept_widths
 from nasc.compiler.masked_weights import gathered, kept_channels
+from nasc.compiler.methods.refused import Refused
 from nasc.compiler.network import network_of
 from nasc.compiler.segments import Taken
 from nasc.dsl.diagnostics import NascError
@@ -210,6 +211,23 @@ def test_alternatives_of_which_some_add_the_input_are_refused(order: str) -> Non
     """Else it would hang on what is left whether the layer's input is added, and no mask says so."""
     with pytest.raises(NascError, match="some of its alternatives add the layer's input"):
         relaxed(in_space(f"stage s one of {{ {order} }} -> 4\n head global_pool | linear"))
+
+
+def test_a_residual_of_what_may_be_its_source_alone_is_refused() -> None:
+    """A residual of a tensor itself is that tensor; masks would add it twice."""
+    twice = """nas 1
+block mix(ops = any of { depthwise { kernel 3 }  identity } by add) -> filters { in | ops | residual }
+space two {
+  input  image 3 x 8 x 8
+  output classes 4
+  stage stem  conv { kernel 3 }  -> 8
+  stage a     mix                -> 8
+  head        global_pool | linear
+}
+"""
+    with pytest.raises(Refused, match="hands on what the residual adds"):
+        relaxed(twice)
+    relaxed(twice.replace("identity }", "avg_pool { kernel 3 } }"))
 
 
 def test_a_network_that_was_not_kept_is_noticed() -> None:

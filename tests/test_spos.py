@@ -15,7 +15,7 @@ import torch
 from nasc.compiler.check import check
 from nasc.compiler.contains import contains
 from nasc.compiler.cost import cost_of
-from nasc.compiler.methods.budget import within
+from nasc.compiler.methods.budget import least, within
 from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.methods.spos import SposOptions
 from nasc.compiler.opened import load_file
@@ -149,6 +149,8 @@ def test_a_budget_of_steps_is_the_supernets() -> None:
     method = find_method("spos")
     options = within(method, SposOptions(batch=10, split=0.8), images=1000, budget=500)
     assert options.epochs == 6 and method.steps(options, 1000) == 480
+    pilot = least(method, options)
+    assert (pilot.epochs, pilot.samples) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ def warmed_up(options: GradientOptions, warmup: Any) -> Any:
 
 def least(method: Method, options: SearchOptions, keep_warmup: bool = False) -> Any:
     """The options of the smallest search of a method: all that a budget sets is 1, or just leaves one epoch to search
-    behind a warm-up that is kept."""
-    found: Any = options
+    behind a warm-up that is kept; and one member is looked at."""
+    found: Any = changed(options, samples=1) if "samples" in method.options.model_fields else options
     for name in _growing(method):
         found = _with(found, name, _fewest(found, name, keep_warmup), keep_warmup)
     return found
