@@ -18,22 +18,25 @@ from nasc.dsl.diagnostics import NascError
 def member_widths(masked: MaskedNetwork, member: Member) -> dict[str, int]:
     """The width of each mask that makes the fullest network this member: 0 for what it does not have.
 
-    A mask that must not be 0, of something that is not there, has its least width. Raises `NascError` for a member with
-    an operator that the fullest network does not have.
+    A mask that must not be 0, of something that is not there, has its least width, and so has one that layers share of
+    which the member has none. Raises `NascError` for a member with an operator that the fullest network does not have.
     """
-    widths = {each.name: int(member.shared[each.name]) for each in masked.fullest.shared}
+    widths = {each.name: int(member.shared.get(each.name, _least(each))) for each in masked.fullest.shared}
     for layer in masked.layers:
         widths |= _of_layer(layer.layer, member.layers.get(layer.layer.address))
     return widths
 
 
 def stays_in_masks(masked: MaskedNetwork, member: Member) -> bool:
-    """Can masks make the fullest network this member? Not where it drops a layer that does not add its input, and so
-    would hand on nothing."""
-    return all(
-        layer.layer.may_go or not layer.layer.operators or member.layers.get(layer.layer.address) is not None
-        for layer in masked.layers
-    )
+    """Can masks make the fullest network this member? Not where it drops a layer that does not add its input (or has
+    `identity` in its place), and so would hand on nothing."""
+    return all(_stays(layer.layer, member.layers.get(layer.layer.address)) for layer in masked.layers)
+
+
+def _stays(layer: FullLayer, decided: Decided | None) -> bool:
+    if layer.may_go or not layer.operators:
+        return True
+    return decided is not None and any(_fits(operator, decided) for operator in layer.operators)
 
 
 def _of_layer(layer: FullLayer, decided: Decided | None) -> dict[str, int]:

@@ -14,7 +14,7 @@ from nasc.compiler.fullest_ways import Way, zeros
 from nasc.compiler.ir import Decision, Graph, Node, Tensor, Variant
 from nasc.compiler.methods.refused import Refused
 from nasc.compiler.primitives.joining import PARALLEL
-from nasc.compiler.specialise import specialise
+from nasc.compiler.specialise import AbsentOutput, specialise
 from nasc.compiler.substitution import Blocks
 from nasc.compiler.trellis import Slot
 from nasc.compiler.world import dotted
@@ -69,10 +69,11 @@ class LayerJoin:
         may_go = may_go or any(way.variant.graph.output == INPUT for way in self.every)
         if len({part.graph.result for part in parts}) > 1:
             raise Refused(address, "its alternatives hand on different shapes", "choose one with --set")
-        if not several:
-            return FullLayer(address, (parts[0].operator,), parts[0].graph, may_go)
-        operators = tuple(_numbered(part.operator, i) for i, part in enumerate(parts, start=1))
-        return FullLayer(address, operators, _added(parts), may_go)
+        graph, operators = parts[0].graph, tuple(part.operator for part in parts)
+        if several:
+            graph = _added(parts)
+            operators = tuple(_numbered(operator, i) for i, operator in enumerate(operators, start=1))
+        return FullLayer(address, operators, graph, may_go and _hands_on(graph, operators))
 
     def _require_single(self, graph: Graph) -> None:
         """Refuse a residual of operators of which one hands on what is added: where it alone is left, the language adds
@@ -111,6 +112,15 @@ def _ends_in_shortcut(block: syntax.Block) -> bool:
     last = result.steps[-1].operator if isinstance(result, syntax.Pipeline) and result.steps else None
     named = isinstance(last, syntax.Call) and last.name == "shortcut"
     return named and any(p.name == "shortcut" for p in block.parameters)
+
+
+def _hands_on(graph: Graph, operators: Sequence[Operator]) -> bool:
+    """Is a layer its input where all is gone that may go? What does not add it would hand on nothing."""
+    gone = {each.name: 0 for operator in operators for each in operator.opens if 0 in each.widths}
+    try:
+        return specialise(graph, gone).output == INPUT
+    except (AbsentOutput, ZeroDivisionError):
+        return False
 
 
 def _numbered(operator: Operator, number: int) -> Operator:

@@ -17,13 +17,16 @@ from torch import Tensor, distributed, nn
 from nasc.dsl.diagnostics import NascError
 
 _PATIENCE = timedelta(minutes=30)
+_AT_THE_END = timedelta(days=14)
+"""How long the others wait for the first rank, which may have members to compare that it alone looks at."""
 
 
 class Ranks:
     """This process among those of one search."""
 
-    def __init__(self, rank: int = 0, world: int = 1) -> None:
-        self.rank, self.world = rank, world
+    def __init__(self, rank: int = 0, world: int = 1, patient: distributed.ProcessGroup | None = None) -> None:
+        """`patient` is the group that waits at the end."""
+        self.rank, self.world, self.patient = rank, world, patient
 
     @property
     def first(self) -> bool:
@@ -62,7 +65,7 @@ class Ranks:
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.world > 1:
-            distributed.barrier()
+            distributed.barrier(self.patient)
 
 
 def world() -> int:
@@ -82,9 +85,10 @@ def ranks_of(device: torch.device) -> Iterator[Ranks]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         distributed.init_process_group(backend, timeout=_PATIENCE)
+        patient = distributed.new_group(backend="gloo", timeout=_AT_THE_END)
     except (ValueError, RuntimeError) as error:
         raise NascError(f"the {world()} processes of the search do not find each other: {error}") from error
     try:
-        yield Ranks(distributed.get_rank(), world())
+        yield Ranks(distributed.get_rank(), world(), patient)
     finally:
         distributed.destroy_process_group()

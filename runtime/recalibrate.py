@@ -22,6 +22,8 @@ def recalibrate(model: nn.Module, batches: Batches, device: torch.device, most: 
     2019). Nothing else is as in training: dropout would make them depend on when they are taken.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
     momenta, training = [norm.momentum for norm in norms], model.training
     model.eval()
     for norm in norms:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from nasc.compiler.methods.member_options import MemberOptions
 from nasc.compiler.methods.option_text import read_option
 from nasc.compiler.methods.plugins import find_method
 from nasc.dsl.diagnostics import DiagnosticError, NascError
@@ -86,11 +87,12 @@ def search_command(job: Job) -> click.Command:
         f"{program} --data digits --cost macs {_example(names)} --retrain 20 --out sweep",
     )
     several = ", ".join(f"--{name}" for name in ("alpha", "lambda") if name in names) + " or --seed"
-    warmup = ", from one warm-up" if "warmup" in names else ""
+    has_warmup = "warmup" in names or hasattr(method.options, "warmup")  # an option, or all of the epochs
+    warmup = ", from one warm-up" if has_warmup else ""
     return click.Command(
         "search",
         context_settings={"help_option_names": ["-h", "--help"]},
-        params=[*_section_options(names, method.options), *_setting_options("warmup" in names)],
+        params=[*_section_options(names, method.options), *_setting_options(has_warmup)],
         callback=lambda **given: _run(job, given),
         help=f"Search the space `{job.space}` by {method.about}.\n\nSeveral values of {several} "
         f"(between commas, or as sets in the file) make a sweep: all combinations{warmup}.",
@@ -128,11 +130,12 @@ def _section_options(names: list[str], model: Any) -> list[click.Parameter]:
         "seed": click.Option(["--seed"], type=_Numbers(int)),
     }
     if "target" in names:
+        weight = "" if issubclass(model, MemberOptions) else ": the search finds its own weight of the cost"
         found["target"] = click.Option(
             ["target", "--target", "--target-latency"],
             metavar="COST",
             help="The most that the found network may cost, such as 700us (then latency is searched for), or 25M with "
-            "--cost macs: the search finds its own weight of the cost.",
+            f"--cost macs{weight}.",
         )
     every = click.Option(
         ["--set", "sets"],

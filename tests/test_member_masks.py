@@ -36,6 +36,19 @@ space shared {
   head        global_pool | linear
 }
 """
+GONE = """nas 1
+space gone {
+  input  image 3 x 8 x 8
+  output classes 4
+  skip   same_shape
+  let w = 4 .. 12 step 4
+  stage stem  conv { kernel 3 }                                     -> 8
+  stage a     irb { kernel {3, 5}  hidden w }                       -> 8
+  stage b     irb { kernel 3  hidden w  se {0, 2, 4} }              -> 8
+  stage c     one of { conv { kernel 3 }  identity  max_pool { kernel 3 } }  -> 8
+  head        global_pool | linear
+}
+"""
 LARGE = {"figs_oneshot", "figs_oneshot_add", "figs_resnet152"}
 NAMES = [path.stem for path in SPACES if path.stem not in REFUSED]
 
@@ -79,18 +92,35 @@ def test_there_and_back(name: str) -> None:
 def test_the_supernet_as_a_member_computes_what_the_member_does(source: str) -> None:
     """With the member's part of its weights, in float64; and in training the member that is drawn is one of these."""
     given = relaxed(source) if "\n" in source else shipped(source)
+    same_outputs(given, sample_members(given.space, 3, 8))
+
+
+def same_outputs(given: Relaxed, members: list[Member]) -> None:
     supernet, x = supernet_of(given), images(given)
     paths = Paths(supernet.eval(), given.masks, given.space)
-    for member in sample_members(given.space, 3, 8):
+    for member in members:
         kept = kept_of(given.masks, member)
         paths.take(member)
-        network = network_of(space_of(text_of(given, member_of(given.masks, kept))))
+        text = text_of(given, member_of(given.masks, kept))
+        assert cost_of(space_of(text)) == cost_of(space_of(text_of(given, member)))
+        network = network_of(space_of(text))
         model = model_of(network).double()
         model.load_state_dict(gathered_state(supernet, gathered(given.masks, kept, network)))
         with torch.no_grad():
             one, other = supernet(x), model.eval()(x)
         assert one.abs().max() > 0
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * float(one.abs().max()))
+
+
+def test_what_members_do_not_have() -> None:
+    """A shared width of which both layers are gone; a layer that `identity` would stand for, which masks cannot."""
+    given = relaxed(GONE)
+    every, members = sample_members(given.space, 60, 3), members_of(given, 16)
+    assert any("@w" not in member.shared for member in members)
+    identities = [member for member in every if (member.layers["c.1"] or {"of": "identity"})["of"] == "identity"]
+    assert identities and not any(stays_in_masks(given.masks, member) for member in identities)
+    assert all(stays_in_masks(given.masks, member) for member in every if member not in identities)
+    same_outputs(given, members)
 
 
 def test_members_are_drawn_uniformly_and_by_the_noise_alone() -> None:

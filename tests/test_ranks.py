@@ -117,3 +117,26 @@ def test_parts_of_a_batch_save_memory_and_change_nothing_but_rounding(folder: Pa
     assert (whole.returncode, parts.returncode) == (0, 0), parts.stderr
     losses = [[r["loss"] for r in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("whole", "parts")]
     assert losses[0] == pytest.approx(losses[1], rel=0.1) and losses[0] != losses[1]
+
+
+WAITING = """import time
+from datetime import timedelta
+import torch
+from nasc.runtime import ranks
+
+ranks._PATIENCE = timedelta(seconds=1)
+with ranks.ranks_of(torch.device("cpu")) as joined:
+    time.sleep(3 if joined.first else 0)
+    joined.wait()
+"""
+
+
+def test_the_others_wait_while_the_first_process_ends_its_work(tmp_path: Path) -> None:
+    """Longer than for one another at a step: only the first one evolves (SPOS), for hours perhaps."""
+    (tmp_path / "waiting.py").write_text(WAITING)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    start = [sys.executable, *torchrun, str(tmp_path / "waiting.py")]
+    done = subprocess.run(
+        start, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr

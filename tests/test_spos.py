@@ -21,6 +21,7 @@ from nasc.compiler.methods.spos import SposOptions
 from nasc.compiler.opened import load_file
 from nasc.dsl.diagnostics import NascError, Span
 from nasc.runtime.methods.spos import EVOLUTION
+from nasc.runtime.methods.trials import Trained
 from nasc.runtime.metrics import read_metrics
 from nasc.runtime.search import Job
 from tests.searches import Killer, Stop, command, compiled, priced_table, run, same_runs
@@ -101,6 +102,10 @@ def test_a_sweep_trains_one_supernet(tiny: Job, tmp_path: Path, capsys: pytest.C
     assert [len(read_metrics(each / "metrics.jsonl")) for each in runs] == [0, 0]
     costs = [json.loads((each / "result.json").read_text())["cost"]["found"] for each in runs]
     assert len(costs) == 2 and costs[1] <= costs[0]
+    from_it = ("--warmup-from", out / "warmup" / "warmup.pt", *words[2:-1])
+    code, _, said = command(tiny, "--alpha", "5", *from_it, tmp_path / "alone", capsys=capsys)
+    assert code == 0 and "(warm-up)" not in said
+    same_runs(runs[1], tmp_path / "alone")
 
 
 def test_spos_searches_for_latency(tiny: Job, tmp_path: Path) -> None:
@@ -119,7 +124,15 @@ def test_what_costs_more_than_the_target_is_never_looked_at(tiny: Job, tmp_path:
     assert all(record["cost"] <= target for record in read_metrics(tmp_path / "run" / EVOLUTION / "metrics.jsonl"))
     with pytest.raises(NascError):
         run(tiny, tmp_path / "none", options={"target": float(least - 1)})
+    with pytest.raises(NascError, match="mutations"):  # there is one
+        run(tiny, tmp_path / "none", options={"target": float(least), "samples": 5, "population": 1})
     assert not list((tmp_path / "none").glob("*.pt"))  # nothing was trained
+
+
+def test_what_is_no_number_is_worst() -> None:
+    good, bad = Trained(1.0, 2.3, 0.0, 9.0, 0.0), Trained(1.0, float("nan"), 0.9, float("nan"), 0.0)
+    for options in (SposOptions(), SposOptions(target=5.0, cost="macs")):
+        assert max((bad, good, bad), key=lambda one: one.fitness(options)) is good
 
 
 def test_two_processes_train_as_one_does(tiny: Job, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Latencies for FiGS: what each operator costs at each width, from the table that other methods search with."""
+"""Latencies for methods that mask channels: what each operator costs at each width, from the table that others use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def latency_lines(context: Context, masks: MaskedNetwork) -> tuple[float, tuple[
     with LatencyTable(path, readonly=True) as table:
         costs = target_costs(layers, load_manifest(context.job.folder), table, options.targets)
     if costs.others:
-        raise NascError("FiGS cannot search for the worst of several targets", help="--targets sum, or one by its name")
+        why = f"{context.method.about} cannot search for the worst of several targets"
+        raise NascError(why, help="--targets sum, or one by its name")
     if options.target is not None:
         require_target(costs, layers, options.target)
     by_address = {layer.address: layer for layer in layers}

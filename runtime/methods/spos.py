@@ -55,7 +55,8 @@ def search(context: Context) -> Outcome:
     """Train the SuperNet, then evolve.
 
     Under torchrun all processes train, and the first evolves. Raises `NascError` where too few members meet the target
-    (before anything is trained), where SuperNet and space do not match, and for what `run_epochs` and `compare` raise.
+    or none can be mutated to another that does (before anything is trained), where SuperNet and space do not match, and
+    for what `run_epochs` and `compare` raise.
     """
     options: SposOptions = context.options
     masks, space = masked(fullest(context.source.space)), context.source.space
@@ -63,11 +64,14 @@ def search(context: Context) -> Outcome:
     context = replace(context, identity={**context.identity, "costs": digest})
     accept = _accepted(masks, affordable(context, price))
     seed, count = derive_seed(options.seed, MEMBERS), count_of(context, options.samples)
-    first = sample_members(space, min(count, options.population), seed, accept=accept)
-    judge = SharedWeights(context, masks, fmean(price(member)[0] for member in first))
+    first, mutator = sample_members(space, min(count, options.population), seed, accept=accept), Mutator(space)
+    if count > options.population:
+        mutator.mutated(first[0], seed, accept=accept)  # so that a target which leaves nothing to search shows now
+    drawn = sample_members(space, len(first), seed, accept=_accepted(masks, None))  # as the SuperNet's are
+    judge = SharedWeights(context, masks, fmean(price(member)[0] for member in drawn))
     if context.settings.until_warmup or not context.ranks.first:
         return judge.trained_only()
-    propose = Evolution(options, Mutator(space), first, accept)
+    propose = Evolution(options, mutator, first, accept)
     found = compare(replace(context, out=context.out / EVOLUTION), price, first, count, propose, judge)
     assert found.member is not None
     member = member_of(masks, kept_of(masks, found.member))

@@ -12,6 +12,7 @@ they are follows from the seed and from how those before did, so a run that goes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -66,8 +67,9 @@ class Trained:
     seconds: float
 
     def fitness(self, options: MemberOptions) -> tuple[float, float]:
-        """The larger the better; of equal accuracies the lower cross-entropy."""
-        return (self.accuracy, -self.cross_entropy) if options.by_accuracy else (-self.loss, 0.0)
+        """The larger the better; of equal accuracies the lower cross-entropy. What is no number is worst."""
+        found = (self.accuracy, -self.cross_entropy) if options.by_accuracy else (-self.loss, 0.0)
+        return found if all(map(math.isfinite, found)) else (-math.inf, -math.inf)
 
 
 @dataclass(frozen=True)
