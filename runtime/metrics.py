@@ -10,6 +10,8 @@ from typing import Any
 from nasc.compiler.write_files import write_file
 
 Record = dict[str, Any]
+EVOLUTION = "evolution"
+"""The folder, in that of a search that trains one SuperNet for all members, with the log of those looked at."""
 
 
 def append_metrics(path: Path, record: Record) -> None:

@@ -19,7 +19,7 @@ from nasc.compiler.write_files import write_file
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.compare_report import PAGE as COMPARED
 from nasc.runtime.compare_report import RAW
-from nasc.runtime.metrics import Record, read_metrics
+from nasc.runtime.metrics import EVOLUTION, Record, read_metrics
 from nasc.runtime.report_latencies import Latency, latencies_section, write_latencies
 from nasc.runtime.report_network import network_svg
 from nasc.runtime.report_page import page, picture, read_json, said, svg_of, table
@@ -67,6 +67,7 @@ def _run_sections(run: Path) -> list[str]:
         *_summary(result),
         *_network(run, choices),
         *_progress(records),
+        *_progress(_records(run / EVOLUTION / "metrics.jsonl"), "Members looked at", EVOLUTION),
         *_candidate_names(result.get("names")),
         *_search(records, choices),
         *_widths(records, result.get("widest")),
@@ -131,11 +132,12 @@ def _network(run: Path, choices: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _progress(records: list[Record]) -> list[str]:
+def _progress(records: list[Record], title: str = "Over time", folder: str = "") -> list[str]:
     figure = plot_metrics(records)
     if figure is None:
         return []
-    return ["<h2>Over time</h2>", picture(svg_of(figure), f"{len(records)} records of metrics.jsonl")]
+    caption = f"{len(records)} records of {Path(folder) / 'metrics.jsonl'}"
+    return [f"<h2>{title}</h2>", picture(svg_of(figure), caption)]
 
 
 def _candidate_names(names: Any) -> list[str]:

@@ -20,9 +20,9 @@ from nasc.compiler.methods.plugins import find_method
 from nasc.compiler.methods.spos import SposOptions
 from nasc.compiler.opened import load_file
 from nasc.dsl.diagnostics import NascError, Span
-from nasc.runtime.methods.spos import EVOLUTION
 from nasc.runtime.methods.trials import Trained
-from nasc.runtime.metrics import read_metrics
+from nasc.runtime.metrics import EVOLUTION, read_metrics
+from nasc.runtime.report import write_report
 from nasc.runtime.search import Job
 from tests.searches import Killer, Stop, command, compiled, priced_table, run, same_runs
 from tests.spaces import space_of
@@ -64,6 +64,8 @@ def test_spos_from_file_to_result(tiny: Job, tmp_path: Path, capsys: pytest.Capt
     found = space_of(out / "best.nas")
     assert cost_of(found).macs.min == best["cost"] == result["cost"]["found"]
     assert contains(space_of(SPACE), found).yes is True
+    page = write_report(out, tmp_path / "report.html").read_text()
+    assert "Members looked at" in page and "12 records of evolution/metrics.jsonl" in page
 
 
 def test_members_share_their_weights(tiny: Job, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from nasc.runtime.methods.evolution import Evolution
 from nasc.runtime.methods.masked_cost import cost_of_widths, expected_cost
 from nasc.runtime.methods.searched import Searched
 from nasc.runtime.methods.trials import MEMBERS, Price, Score, affordable, compare, count_of, training_data
+from nasc.runtime.metrics import EVOLUTION
 from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import recalibrate
 from nasc.runtime.search_context import Context, Outcome
@@ -47,8 +48,6 @@ from nasc.runtime.search_run import SearchRun, run_epochs
 from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
 from nasc.runtime.supernet import drawn_number
-
-EVOLUTION = "evolution"
 
 
 def search(context: Context) -> Outcome:
