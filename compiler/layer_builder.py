@@ -54,7 +54,8 @@ class Knowledge:
 
 
 Run = Callable[[Path], tuple[Builder, TensorRef]]
-Remembered = list[tuple[dict[str, Cell | None], Built]]
+Remembered = dict[tuple[str, ...], dict[tuple[object, ...], Built]]
+"""What was built, by the shared decisions that were asked for and by what they were."""
 
 
 @dataclass(eq=False)
@@ -109,9 +110,9 @@ class LayerBuilder:
     ) -> Built:
         """What was built before from the same text, inputs and shared decisions, or built now."""
         shared = self.known.of(state)
-        for reads, built in self.memo.get(key, ()):
-            if all(shared.get(a) == c for a, c in reads.items()):
-                return built
+        for asked, builts in self.memo.get(key, {}).items():
+            if (remembered := builts.get(tuple(shared.get(a) for a in asked))) is not None:
+                return remembered
         try:
             found = explore(run, shared)
             built = self._gathered(found, callee, state)
@@ -123,9 +124,9 @@ class LayerBuilder:
         if self.paths > MOST_PATHS:
             what = f"up to here the layers have more than {MOST_PATHS:,} different alternatives"
             raise Mistake("E0317", what, span, "narrow a width that others are ratios of, or its step; narrow sets")
-        asked = {a for path, _ in found for a in path.reads}
-        known = {a: c for a in asked if not isinstance(c := shared.get(a), tuple)}
-        self.memo.setdefault(key, []).append((known, built))
+        reads = {a for path, _ in found for a in path.reads}
+        known = {a: c for a in sorted(reads) if not isinstance(c := shared.get(a), tuple)}
+        self.memo.setdefault(key, {}).setdefault(tuple(known), {})[tuple(known.values())] = built
         return built
 
     def _gathered(
