@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --no-build-isolation -e '.[$(EXTRAS)]' -c constraints.txt
 	@touch $@
 
+# One thread each, as there are several processes: idle threads of libraries that wait for work slowed the suite down.
 test: lint ## check style and types, then run the tests
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 demo: venv ## search, train and measure a small network from start to end
 	$(BIN)/nasc demo --out build/demo

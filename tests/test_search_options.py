@@ -113,6 +113,7 @@ def test_help_shows_what_the_method_has(method: str, tmp_path: Path) -> None:
     said = set(re.findall(r"^  --([a-z-]+)", shown, re.MULTILINE))
     for name in ("cost", "epochs", "warmup", "batch", "alpha", "lambda", "seed"):
         assert (name in said) == (name in options), name
-    assert ("warmup-from" in said) == ("from one warm-up" in " ".join(shown.split())) == ("warmup" in options)
+    shares_warmup = "warmup" in options or method == "spos"  # all of whose training is one
+    assert ("warmup-from" in said) == ("from one warm-up" in " ".join(shown.split())) == shares_warmup
     listed = re.search(r"repeatable: (.*?)\.", " ".join(shown.split()))
     assert listed is not None and set(listed[1].split(", ")) == options
