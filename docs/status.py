@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nasc.cli import COMMANDS
+from nasc.compiler.elaborate import Space
 from nasc.compiler.lower_supernet import supernet_source
 from nasc.compiler.lower_torch import model_source
-from nasc.compiler.methods.plugins import OWN
+from nasc.compiler.methods.plugins import OWN, Method
 from nasc.compiler.network import network_of
 from nasc.compiler.opened import open_file, space_of
 from nasc.dsl.diagnostics import NascError
@@ -82,8 +83,7 @@ def _spaces(tests: dict[str, str]) -> str:
     lines = ["## Spaces", "", _under(tests, _SPACE_TESTS), _REFUSED, "", head, "| --- | --- | --- | --- |"]
     for path in sorted((ROOT / "spaces").glob("*.nas")):
         if "\nspace " in path.read_text(encoding="utf-8"):
-            trained = (name for name, method in OWN.items() if method.has_supernet)
-            made = ", ".join(f"`{name}`" for name in trained if _relaxes(path, name))
+            made = ", ".join(f"`{name}`" for name in _relaxing(space_of(open_file(path))))
             states = [_state(True, tests.get(item)) for item in _SPACE_TESTS[:2]]
             last = f"{_state(True, tests.get(_SPACE_TESTS[2]))}: {made}" if made else "refused at the place"
             lines.append(f"| `{path.name}` | {' | '.join(states)} | {last} |")
@@ -111,11 +111,20 @@ def _under(tests: dict[str, str], items: tuple[str, ...]) -> str:
     return "By column: " + ", ".join(_test(tests.get(item)) or "no test" for item in items) + "."
 
 
-def _relaxes(path: Path, name: str) -> bool:
-    """Does a method make a SuperNet of a space as it is written?"""
-    method = OWN[name]
+def _relaxing(space: Space) -> Iterator[str]:
+    """The methods that make a SuperNet of a space as it is written; those with one way to write it make the same."""
+    known: dict[object, bool] = {}
+    for name, method in OWN.items():
+        if method.has_supernet:
+            way = method.source or name
+            if way not in known:
+                known[way] = _relaxes(space, method)
+            if known[way]:
+                yield name
+
+
+def _relaxes(space: Space, method: Method) -> bool:
     try:
-        space = space_of(open_file(path))
         if method.source is not None:
             method.source(space, method.options(), method.about)
         elif method.relax is not None:
