@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nasc.compiler.expr import Rational
@@ -19,13 +18,12 @@ from nasc.compiler.methods.supernet import SupernetOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import Costs, formula_costs, missing_table, require_target
 from nasc.runtime.inherit import inherited_state, settle
+from nasc.runtime.make_supernet import make_supernet
 from nasc.runtime.manifest_file import load_manifest
 from nasc.runtime.methods.mixture import Mixture
-from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import BATCHES, recalibrate
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import SearchRun, run_epochs
-from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
 from nasc.runtime.table import LatencyTable
 from nasc.runtime.targets import latencies_found, target_costs
@@ -39,20 +37,14 @@ def search_supernet(context: Context, method: MixtureType) -> Outcome:
     Raises `NascError` where the candidates' costs are missing, where SuperNet and space do not match, and for what
     `SearchRun` and `run_epochs` raise.
     """
-    job, options, source = context.job, context.options, context.source
+    options, source = context.options, context.source
     assert context.method.relax is not None
     layers = context.method.relax(source.network)
     context.method.require(layers, options)
     costs = candidate_costs(context, layers, options)
     if options.target is not None and (word := require_target(costs, layers, options.target)) is not None:
         context.progress.line(word)
-    if job.supernet is None:
-        raise NascError("search.py names no SuperNet", help="compile the space again")
-    with torch.random.fork_rng(devices=[]):
-        # What `initialise` leaves as it is made: learned positions and tokens.
-        torch.manual_seed(derive_seed(options.seed, "make"))
-        supernet = job.supernet()
-    initialise(supernet, derived_generator(options.seed, "initialise"))
+    supernet = make_supernet(context)
     mixture = method(supernet, layers, costs, options)
     supernet.to(context.device)
     run = SearchRun(mixture, context.data, options, context.device, context.progress, context.settings, context.ranks)

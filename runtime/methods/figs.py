@@ -22,16 +22,15 @@ from nasc.compiler.methods.figs import STRENGTHS, FigsOptions
 from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import UNITS
 from nasc.runtime.expected_cost import ExpectedCost
+from nasc.runtime.make_supernet import make_supernet
 from nasc.runtime.masks import MaskBank, fix, with_masks
 from nasc.runtime.masks_state import gathered_state
 from nasc.runtime.methods.masked_cost import cost_of_widths, expected_cost
 from nasc.runtime.methods.searched import Searched
 from nasc.runtime.methods.target import Multiplier
-from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import BATCHES, recalibrate
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import SearchRun, run_epochs
-from nasc.runtime.seeds import derive_seed, derived_generator
 from nasc.runtime.states import StateFiles
 
 
@@ -44,12 +43,7 @@ def search(context: Context) -> Outcome:
     options: FigsOptions = context.options
     masks = masked(fullest(context.source.space, options.merges))
     cost, digest = expected_cost(context, masks)
-    if context.job.supernet is None:
-        raise NascError("search.py names no SuperNet", help="compile the space again")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(options.seed, "make"))
-        supernet = context.job.supernet()
-    initialise(supernet, derived_generator(options.seed, "initialise"))
+    supernet = make_supernet(context)
     figs = Figs(supernet, masks, cost, options)
     supernet.to(context.device)
     cost.to(context.device)

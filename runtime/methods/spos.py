@@ -15,7 +15,6 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nasc.compiler.elaborate import Space
@@ -34,6 +33,7 @@ from nasc.dsl.diagnostics import NascError
 from nasc.runtime.costs import UNITS
 from nasc.runtime.data_splits import DataSplits
 from nasc.runtime.evaluate import evaluate
+from nasc.runtime.make_supernet import make_supernet
 from nasc.runtime.masks import fix, masking_modules
 from nasc.runtime.masks_state import gathered_state
 from nasc.runtime.methods.evolution import Evolution
@@ -41,11 +41,10 @@ from nasc.runtime.methods.masked_cost import cost_of_widths, expected_cost
 from nasc.runtime.methods.searched import Searched
 from nasc.runtime.methods.trials import MEMBERS, Price, Score, affordable, compare, count_of, training_data
 from nasc.runtime.metrics import EVOLUTION
-from nasc.runtime.prefix import initialise
 from nasc.runtime.recalibrate import recalibrate
 from nasc.runtime.search_context import Context, Outcome
 from nasc.runtime.search_run import SearchRun, run_epochs
-from nasc.runtime.seeds import derive_seed, derived_generator
+from nasc.runtime.seeds import derive_seed
 from nasc.runtime.states import StateFiles
 from nasc.runtime.supernet import drawn_number
 
@@ -155,12 +154,7 @@ class SharedWeights:
 
     def _trained(self, cost: float) -> SearchRun:
         context, options = self.context, self.options
-        if context.job.supernet is None:
-            raise NascError("search.py names no SuperNet", help="compile the space again")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(options.seed, "make"))
-            supernet = context.job.supernet()
-        initialise(supernet, derived_generator(options.seed, "initialise"))
+        supernet = make_supernet(context)
         self.paths = Paths(supernet, self.masks, context.source.space)
         method = OneShot(supernet, self.masks, cost, UNITS[options.cost])
         supernet.to(context.device)
