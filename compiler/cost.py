@@ -8,7 +8,7 @@ every pair of cost and handed-on widths that no other pair beats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import product
@@ -55,7 +55,8 @@ def cost_of(space: Space) -> Cost:
 
     Raises `ValueError` for one without members, `NascError` where widths grow and fall with too many values.
     """
-    params, macs = (Range(_extreme(space, m, largest=False), _extreme(space, m, largest=True)) for m in METRICS)
+    least, most = (tuple(ends_of(space, largest)) for largest in (False, True))
+    params, macs = (Range(min(_finals(space, m, least)), max(_finals(space, m, most))) for m in METRICS)
     return Cost(params, macs)
 
 
@@ -64,22 +65,19 @@ def layer_costs(space: Space) -> dict[str, Cost]:
 
     A layer that may be dropped costs nothing at least. The ends of two layers need not go together in one member.
     """
-    return {
-        slot.address: Cost(_layer_range(space, slot, "params"), _layer_range(space, slot, "macs"))
-        for slot in space.trellis.slots
-    }
+    least, most = (tuple(ends_of(space, largest)) for largest in (False, True))
+    reaches = [([_reach(space, e, m) for e in least], [_reach(space, e, m) for e in most]) for m in METRICS]
+    found: dict[str, Cost] = {}
+    for slot in space.trellis.slots:
+        params, macs = (Range(min(_own(slot, low)), max(_own(slot, high))) for low, high in reaches)
+        found[slot.address] = Cost(params, macs)
+    return found
 
 
-def _layer_range(space: Space, slot: Slot, metric: Metric) -> Range:
+def _own(slot: Slot, reaches: Sequence[_Reach]) -> list[int]:
+    """What a layer costs by itself."""
     edges = [e for edges in slot.edges.values() for e in edges if not e.source.done]
-    found: list[list[int]] = []
-    for largest in (False, True):
-        costs: list[int] = []
-        for ends in ends_of(space, largest):
-            reach = _Reach(ends, _at_ends(space, ends), metric)
-            costs += [p.cost for e in edges for p in reach.along(e, _Partial(0))]
-        found.append(costs or [0])
-    return Range(min(found[0]), max(found[1]))
+    return [p.cost for reach in reaches for e in edges for p in reach.along(e, _Partial(0))] or [0]
 
 
 def node_cost(node: Node, inputs: list[Tensor], metric: Metric) -> int:
@@ -138,17 +136,18 @@ class _Partial:
     outs: tuple[tuple[str, Rational], ...] = ()
 
 
-def _extreme(space: Space, metric: Metric, largest: bool) -> int:
-    found = [cost for ends in ends_of(space, largest) for cost in _final_costs(space, metric, ends)]
+def _finals(space: Space, metric: Metric, every: Sequence[Ends]) -> list[int]:
+    """What members cost at all of these ends. Raises `ValueError` where there is none."""
+    found = [cost for ends in every for cost in _final_costs(space, metric, ends)]
     if not found:
         raise ValueError("no member of this space has an output")
-    return max(found) if largest else min(found)
+    return found
 
 
 def _final_costs(space: Space, metric: Metric, ends: Ends) -> list[int]:
     """What members cost at these ends: the extreme is among them."""
     trellis = space.trellis
-    reach = _Reach(ends, _at_ends(space, ends), metric)
+    reach = _reach(space, ends, metric)
     front: dict[State, list[_Partial]] = {s: [_Partial(0)] for s in trellis.starts}
     for slot in trellis.slots:
         after: dict[State, list[_Partial]] = {}
@@ -158,10 +157,6 @@ def _final_costs(space: Space, metric: Metric, ends: Ends) -> list[int]:
                     after.setdefault(edge.target, []).extend(reach.along(edge, partial))
         front = {s: _best(found, ends) for s, found in after.items()}
     return [p.cost for s, partials in front.items() if trellis.final(s) for p in partials]
-
-
-def _at_ends(space: Space, ends: Ends) -> dict[str, Rational]:
-    return {address: ends.of(address, decision.domain) for address, decision in space.trellis.shared.items()}
 
 
 _Option = tuple[int, dict[str, Rational]]
@@ -250,6 +245,11 @@ class _Reach:
             if not kept or rank(option)[1] < rank(kept[-1])[1]:
                 kept.append(option)
         return kept
+
+
+def _reach(space: Space, ends: Ends, metric: Metric) -> _Reach:
+    shared = {address: ends.of(address, decision.domain) for address, decision in space.trellis.shared.items()}
+    return _Reach(ends, shared, metric)
 
 
 def _best(found: list[_Partial], ends: Ends) -> list[_Partial]:

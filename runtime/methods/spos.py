@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -138,9 +138,6 @@ class OneShot(Searched):
 
     def candidates_left(self) -> int:
         return self.operators
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing but weights is trained."""
 
 
 class SharedWeights:
